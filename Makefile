@@ -1,0 +1,103 @@
+# Thin targets; the work is in Python. `make` alone shows the help.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help export finetune parity classify inspect test test-full lint format clean
+
+PYTHON ?= python3
+TARGET ?= tflite
+VENV := .venv
+LIGHT := .venv-runtime
+
+# A virtual environment is made again when what is installed in it changes.
+PINS := $(shell cat pyproject.toml constraints.txt | cksum | cut -d' ' -f1)
+STAMP_EXPORT := $(VENV)/.export-$(PINS)
+STAMP_DEV := $(VENV)/.dev-$(PINS)
+STAMP_LIGHT := $(LIGHT)/.runtime-$(PINS)
+
+# On Linux the plain name brings gigabytes of CUDA; the +cpu build is asked for by name, so that pip
+# fails at once instead.
+TORCH := torch==2.13.0$(if $(filter Linux,$(shell uname -s)),+cpu)
+PIP_FLAGS := --quiet --disable-pip-version-check --constraint constraints.txt
+
+option = $(if $($(1)),$(2) '$($(1))')
+DATA_OPTIONS = $(call option,DATA,--data) $(call option,TEXT_COLUMN,--text-column) \
+  $(call option,LABEL_COLUMNS,--label-columns) $(call option,LABELS,--labels)
+MODEL_OPTIONS = $(call option,MODEL,--model) $(call option,EPOCHS,--epochs) \
+  $(call option,MAX_LENGTH,--max-length)
+
+help: ## show this
+	@echo 'usage: make <target> [VARIABLE=value …]'
+	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 14
+	@echo
+	@echo 'variables'
+	@echo '  TARGET=onnx|tflite|all   what to export (default tflite)'
+	@echo '  MODEL=small|FOLDER|HUB   what to start from (default small: trained from scratch, offline)'
+	@echo '  DATA=sample:NAME|PATH    labelled texts (default sample:sentiment; also sample:support)'
+	@echo '  RECIPE=float32,int8      which recipes (default both)'
+	@echo '  OUT=FOLDER               where the result goes (default dist/TARGET)'
+	@echo '  FINETUNE=auto|always|never   when an export fine-tunes first (default auto)'
+	@echo '  EPOCHS= MAX_LENGTH= TEXT_COLUMN= LABEL_COLUMNS= LABELS=   see: make export ARGS=--help'
+	@echo '  BUNDLE=FOLDER            for parity, classify, inspect'
+	@echo '  ARGS=...                 anything else for the command line'
+
+export: $(STAMP_EXPORT) ## make a bundle with a green gate: TARGET= [MODEL= DATA= RECIPE= OUT=]
+	@$(VENV)/bin/mobile-export export --target '$(TARGET)' $(call option,RECIPE,--recipe) \
+	  $(call option,OUT,--out) $(call option,FINETUNE,--finetune) $(MODEL_OPTIONS) $(DATA_OPTIONS) $(ARGS)
+
+finetune: $(STAMP_EXPORT) ## fine-tune only: [MODEL= DATA= OUT=]
+	@$(VENV)/bin/mobile-export finetune $(call option,OUT,--out) $(MODEL_OPTIONS) $(DATA_OPTIONS) $(ARGS)
+
+parity: $(STAMP_LIGHT) ## judge a bundle, without torch: BUNDLE=
+	@$(LIGHT)/bin/mobile-runtime parity '$(or $(BUNDLE),$(error name the bundle: make parity BUNDLE=dist/tflite))' $(ARGS)
+
+classify: $(STAMP_LIGHT) ## label a text, without torch: BUNDLE= TEXT='…'
+	@$(LIGHT)/bin/mobile-runtime classify '$(or $(BUNDLE),$(error name the bundle: make classify BUNDLE=dist/tflite TEXT="…"))' $(if $(TEXT),"$$TEXT") $(ARGS)
+
+inspect: $(STAMP_LIGHT) ## verify a bundle's hashes and show what it holds: BUNDLE=
+	@$(LIGHT)/bin/mobile-runtime inspect '$(or $(BUNDLE),$(error name the bundle: make inspect BUNDLE=dist/tflite))' $(ARGS)
+
+test: $(STAMP_DEV) $(STAMP_LIGHT) ## lint and every test that takes seconds
+	@$(MAKE) --no-print-directory lint
+	@$(VENV)/bin/python -m pytest -m 'not slow' -n 2 --dist loadfile $(ARGS)
+
+test-full: $(STAMP_DEV) $(STAMP_LIGHT) ## the slow matrix too: full-size model, old runtimes, no network
+	@$(VENV)/bin/python -m pytest $(ARGS)
+
+lint: $(STAMP_DEV) ## ruff, types, import directions
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/ruff format --check .
+	@$(VENV)/bin/mypy
+	@$(VENV)/bin/lint-imports --no-cache
+
+format: $(STAMP_DEV) ## let ruff format
+	@$(VENV)/bin/ruff check --fix .
+	@$(VENV)/bin/ruff format .
+
+clean: ## remove environments, caches, checkpoints and dist/
+	rm -rf $(VENV) $(LIGHT) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+
+define new_venv
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo 'error: $(PYTHON) is missing or older than 3.11; name another: make PYTHON=python3.12 …' >&2; exit 2; }
+	@test -x $(1)/bin/pip || $(PYTHON) -m venv --clear $(1) || \
+	  { echo 'error: no virtual environment could be made; on Debian: apt-get install python3-venv' >&2; exit 2; }
+endef
+
+$(STAMP_EXPORT):
+	$(call new_venv,$(VENV))
+	@echo '· installing torch and the converters into $(VENV) (once, one to two minutes) …' >&2
+	@$(VENV)/bin/pip install $(PIP_FLAGS) '$(TORCH)' || { echo 'error: pip found no $(TORCH); point PIP_FIND_LINKS or PIP_EXTRA_INDEX_URL at PyTorch CPU wheels (README, "Installing") and run again' >&2; exit 2; }
+	@$(VENV)/bin/pip install $(PIP_FLAGS) --editable '.[export,parquet]'
+	@touch $@
+
+$(STAMP_DEV): $(STAMP_EXPORT)
+	@echo '· installing the test tools into $(VENV) (once) …' >&2
+	@$(VENV)/bin/pip install $(PIP_FLAGS) --editable '.[export,parquet,dev]'
+	@touch $@
+
+$(STAMP_LIGHT):
+	$(call new_venv,$(LIGHT))
+	@echo '· installing the runtimes, without torch, into $(LIGHT) (once, half a minute) …' >&2
+	@$(LIGHT)/bin/pip install $(PIP_FLAGS) --editable '.[onnx,tflite]'
+	@touch $@
