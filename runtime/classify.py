@@ -1,0 +1,75 @@
+"""Text → labels with one artifact of a bundle, as an app does it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from runtime.bundle import Bundle
+from runtime.decisions import decisions, probabilities
+from runtime.manifest import ArtifactSpec
+from runtime.sessions import Session, open_session
+from runtime.sessions.base import SessionSettings
+from runtime.tokenizer import TextTokenizer, batch_of
+
+
+@dataclass(frozen=True, slots=True)
+class Classification:
+    """The answer for one text.
+
+    Attributes:
+        text: as given.
+        labels: the labels the text gets; exactly one for a single-label task.
+        probabilities: label → probability, likeliest first.
+        truncated: the text had more ids than the model reads.
+    """
+
+    text: str
+    labels: tuple[str, ...]
+    probabilities: dict[str, float]
+    truncated: bool
+
+
+class TextClassifier:
+    """Tokenizer, session and task of a bundle in one object."""
+
+    def __init__(self, bundle: Bundle, artifact: ArtifactSpec, *, threads: int = 1) -> None:
+        """Load the tokenizer and the artifact.
+
+        Raises:
+            UserError: a file is missing or corrupt, or the runtime is not installed.
+        """
+        manifest = bundle.manifest
+        self.task = manifest.task
+        self.tokenizer = TextTokenizer(bundle.file(manifest.tokenizer.file), manifest.tokenizer)
+        self._spec = manifest.tokenizer
+        self.session: Session = open_session(
+            bundle.file(artifact.path),
+            artifact,
+            SessionSettings(
+                threads=threads,
+                pad_id=manifest.tokenizer.pad_id,
+                vocab_size=manifest.tokenizer.vocab_size,
+            ),
+        )
+
+    def classify(self, text: str) -> Classification:
+        """Label one text; any string is accepted, the empty one too."""
+        ids, truncated = self.tokenizer.encode(text)
+        input_ids, mask = batch_of([ids], self._spec.pad_id)
+        logits = self.session.run(input_ids, mask)
+        shares = probabilities(logits, self.task)[0]
+        chosen = decisions(logits, self.task)[0]
+        order = sorted(range(len(shares)), key=lambda i: (-shares[i], i))
+        names = self.task.labels
+        return Classification(
+            text=text,
+            labels=tuple(names[i] for i in order if chosen[i]),
+            probabilities={names[i]: float(shares[i]) for i in order},
+            truncated=truncated,
+        )
+
+    def classify_all(self, texts: Iterable[str]) -> Iterator[Classification]:
+        """Label texts one after the other, lazily."""
+        for text in texts:
+            yield self.classify(text)

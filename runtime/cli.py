@@ -1,0 +1,192 @@
+"""Commands that need no torch: parity, classify, inspect."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from runtime.bundle import GOLDEN, PARITY, open_bundle
+from runtime.classify import Classification, TextClassifier
+from runtime.cli_support import ERROR, FAIL, PASS, run
+from runtime.console import megabytes, out, progress_bar
+from runtime.errors import UserError
+from runtime.files import canonical_json, write_atomically
+from runtime.golden import read_golden
+from runtime.parity.document import parity_document, read_gates
+from runtime.parity.judge import judge
+from runtime.parity.table import explanations, terminal_table
+
+app = typer.Typer(
+    help="Run and judge bundles on this machine. Needs no torch.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+BundleArgument = Annotated[Path, typer.Argument(help="A bundle's folder, such as dist/tflite.")]
+
+
+@app.command()
+def parity(
+    bundle: BundleArgument,
+    report: Annotated[
+        Path | None, typer.Option("--json", help="Also write the report to this file.")
+    ] = None,
+) -> None:
+    """Judge a bundle against the PyTorch logits stored in it.
+
+    Exit status: 0 pass, 1 fail, 2 could not judge.
+    """
+    opened = open_bundle(bundle)
+    golden = read_golden(opened.file(GOLDEN))
+    gates = read_gates(opened.file(PARITY))
+    missing = [a.path for a in opened.manifest.artifacts if a.path not in gates]
+    if missing:
+        raise UserError(f"{PARITY} has no limits for {missing[0]}", todo="export the bundle again")
+    with progress_bar("judging") as progress:
+        result = judge(opened, golden, gates, progress=lambda _, done, total: progress(done, total))
+    out.print(terminal_table(result))
+    for line in explanations(result):
+        out.print(f"  {line}", markup=False)
+    out.print(f"verdict: {result.verdict.upper()}", style="bold")
+    if report is not None:
+        write_atomically(report, canonical_json(parity_document(result)))
+        out.print(f"report: {report}", markup=False)
+    raise typer.Exit({"pass": PASS, "fail": FAIL, "unknown": ERROR}[result.verdict])
+
+
+@app.command()
+def classify(
+    bundle: BundleArgument,
+    text: Annotated[
+        str | None, typer.Argument(help="The text; without it lines come from --file or stdin.")
+    ] = None,
+    file: Annotated[
+        Path | None, typer.Option("--file", "-f", help="A UTF-8 file with a text on every line.")
+    ] = None,
+    artifact: Annotated[
+        str | None,
+        typer.Option(help="File name, format or recipe; the smallest artifact by default."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per text.")] = False,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of the runtime.")] = 1,
+) -> None:
+    """Print label and probabilities for a text, a file or standard input."""
+    if text is not None and file is not None:
+        raise UserError("both a text and --file were given", todo="give one of them")
+    opened = open_bundle(bundle)
+    chosen = opened.artifact(artifact)
+    classifier = TextClassifier(opened, chosen, threads=threads)
+    if text is not None:
+        answer = classifier.classify(text)
+        out.print(_json(answer) if as_json else _one(answer, chosen.path), soft_wrap=True)
+        return
+    if file is None and sys.stdin.isatty():
+        raise UserError("there is no text", todo='give one: … classify BUNDLE "text", or --file')
+    for answer in classifier.classify_all(_lines(file)):
+        sys.stdout.write(_json(answer) if as_json else _row(answer))
+        sys.stdout.write("\n")
+
+
+def _lines(file: Path | None) -> Iterator[str]:
+    try:
+        if file is None:
+            # Strict, and independent of the machine's locale.
+            yield from (line.rstrip("\r\n") for line in _utf8(sys.stdin.buffer))
+            return
+        with file.open("rb") as stream:
+            yield from (line.rstrip("\r\n") for line in _utf8(stream))
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{file or 'standard input'} is not UTF-8", why=str(error), todo="convert it first"
+        ) from error
+
+
+def _utf8(stream: Iterator[bytes]) -> Iterator[str]:
+    for line in stream:
+        yield line.decode("utf-8")
+
+
+def _row(answer: Classification) -> str:
+    best = next(iter(answer.probabilities.items()))
+    labels = ",".join(answer.labels) or "(none)"
+    text = answer.text.replace("\t", " ")
+    return f"{labels}\t{best[1]:.4f}\t{text}"
+
+
+def _json(answer: Classification) -> str:
+    value = {
+        "text": answer.text,
+        "labels": answer.labels,
+        "probabilities": answer.probabilities,
+        "truncated": answer.truncated,
+    }
+    return json.dumps(value, ensure_ascii=True)
+
+
+def _one(answer: Classification, path: str) -> Table:
+    table = Table(title=", ".join(answer.labels) or "(no label)", title_justify="left", box=None)
+    table.caption = path + (" · the text was cut to the model's length" if answer.truncated else "")
+    table.add_column("label")
+    table.add_column("probability", justify="right")
+    table.add_column("")
+    for label, share in answer.probabilities.items():
+        style = "bold green" if label in answer.labels else "dim"
+        table.add_row(f"[{style}]{label}[/]", f"{share:.4f}", "█" * round(share * 40))
+    return table
+
+
+@app.command()
+def inspect(bundle: BundleArgument) -> None:
+    """Verify every hash and show what a bundle holds."""
+    opened = open_bundle(bundle)
+    manifest = opened.manifest
+    task, tokenizer = manifest.task, manifest.tokenizer
+    out.print(f"{manifest.name}: every file is as the manifest says", style="bold", markup=False)
+    facts = {
+        "task": f"{task.kind}, {task.activation}, {len(task.labels)} labels: "
+        + ", ".join(task.labels),
+        "model": f"{manifest.source.architecture}, {manifest.source.parameters:,} parameters, from "
+        f"{manifest.source.model}",
+        "data": f"{manifest.data.name} "
+        + ", ".join(f"{n} {split}" for split, n in _in_order(manifest.data.rows)),
+        "tokenizer": f"{tokenizer.type}, {tokenizer.vocab_size} tokens, at most "
+        f"{tokenizer.max_length} ids, {'uncased' if tokenizer.lowercase else 'cased'}",
+        "metrics": ", ".join(f"{k} {v:.4f}" for k, v in manifest.metrics.items()),
+    }
+    for name, value in facts.items():
+        out.print(f"  {name:<10} {value}", markup=False, soft_wrap=True)
+    table = Table()
+    for column in ("file", "recipe", "size", "weights", "lengths", "needs at least", "gate"):
+        table.add_column(column)
+    for a in manifest.artifacts:
+        table.add_row(
+            a.path,
+            a.recipe,
+            megabytes(a.bytes),
+            ", ".join(f"{n:,} {precision}" for precision, n in a.weights.elements.items()),
+            ", ".join(map(str, a.lengths)) if a.lengths else "any",
+            ", ".join(f"{k} {v}" for k, v in a.minimum_runtime.items()),
+            a.gate.upper(),
+        )
+    out.print(table)
+
+
+def _in_order(rows: dict[str, int]) -> list[tuple[str, int]]:
+    order = ("train", "validation", "test")
+    return sorted(rows.items(), key=lambda item: order.index(item[0]) if item[0] in order else 9)
+
+
+def main() -> None:
+    """Entry point of mobile-runtime."""
+    run(app)
+
+
+if __name__ == "__main__":
+    main()

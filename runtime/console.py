@@ -1,0 +1,51 @@
+"""How commands talk: progress on standard error, results on standard output."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+# Width 100 where nobody looks (CI logs): rich's 80 would fold the tables.
+out = Console(highlight=False, width=None if sys.stdout.isatty() else 110)
+err = Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else 110)
+
+
+@contextmanager
+def stage(text: str) -> Iterator[None]:
+    """Name a step and, when it is done, how long it took."""
+    began = time.monotonic()
+    err.print(f"[dim]·[/] {text} …")
+    yield
+    err.print(f"  [green]done[/] [dim]in {time.monotonic() - began:.1f} s[/]")
+
+
+@contextmanager
+def progress_bar(text: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on a terminal, nothing in a log. Yields a function of (done, total)."""
+    bar = Progress(
+        TextColumn("  {task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=err,
+        transient=True,
+        disable=not err.is_terminal,
+    )
+    with bar:
+        task = bar.add_task(text, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def note(text: str) -> None:
+    """One line on standard error."""
+    err.print(text, markup=False)
+
+
+def megabytes(size: int) -> str:
+    """Bytes → ``12.3 MB`` (10^6 bytes)."""
+    return f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size / 1e3:.1f} kB"

@@ -1,0 +1,1 @@
+"""Judges artifacts against the stored PyTorch reference, without torch."""

@@ -1,0 +1,236 @@
+"""Runs every artifact of a bundle over the golden cases and gives the verdict. No torch."""
+
+from __future__ import annotations
+
+import platform
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from runtime.bundle import Bundle
+from runtime.decisions import decisions
+from runtime.golden import VALIDATION, Golden
+from runtime.manifest import ArtifactSpec, TaskSpec, Verdict
+from runtime.parity.gates import Check, check_all, verdict_of
+from runtime.parity.metrics import (
+    decision_figures,
+    one_hot,
+    root_mean_square,
+    task_metric,
+    task_metric_name,
+    tensor_figures,
+)
+from runtime.parity.reference_gate import doubts_about_reference
+from runtime.sessions import open_session
+from runtime.sessions.base import SessionSettings, pad_to
+from runtime.tokenizer import TextTokenizer
+
+Progress = Callable[[str, int, int], None]
+Gate = dict[str, dict[str, float]]
+
+_PADDED_EVERY = 8
+_EXTRA_PADDING = 16
+
+
+@dataclass(frozen=True, slots=True)
+class GateSpec:
+    """Limits of one artifact, architecture → figure → limit, and the values once observed."""
+
+    limits: Gate
+    observed: Gate
+
+
+@dataclass(frozen=True, slots=True)
+class ArtifactReport:
+    """What was found for one artifact.
+
+    Attributes:
+        checks: each figure against its limit; empty where it could not be judged.
+        figures: every figure, gated or not.
+        doubts: reasons why a pass would mean nothing.
+        lengths: sequence length → cases that ran at it; empty where any length runs.
+        environment: runtime, version, processor.
+        logits: the artifact's own, float32 [cases, labels].
+    """
+
+    path: str
+    recipe: str
+    verdict: Verdict
+    checks: tuple[Check, ...]
+    figures: dict[str, float]
+    doubts: tuple[str, ...]
+    lengths: dict[int, int]
+    environment: dict[str, str]
+    gate: GateSpec
+    logits: npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class ParityReport:
+    """The verdict on a bundle: the worst of its artifacts'.
+
+    Attributes:
+        metric: name of the task metric.
+        reference_metric: the reference's own on the validation texts.
+        wrong_ids: names of cases whose text did not become the golden ids.
+    """
+
+    verdict: Verdict
+    metric: str
+    reference_metric: float
+    validation_cases: int
+    awkward_cases: int
+    wrong_ids: tuple[str, ...]
+    artifacts: tuple[ArtifactReport, ...]
+
+
+def architecture() -> str:
+    """The processor's architecture under one name per kind: such as ``x86_64`` or ``arm64``."""
+    machine = platform.machine().lower()
+    return {"amd64": "x86_64", "aarch64": "arm64"}.get(machine, machine)
+
+
+def worst(verdicts: list[Verdict]) -> Verdict:
+    """Fail before unknown before pass; nothing at all is unknown."""
+    if "fail" in verdicts:
+        return "fail"
+    return "unknown" if "unknown" in verdicts or not verdicts else "pass"
+
+
+def judge(
+    bundle: Bundle,
+    golden: Golden,
+    gates: dict[str, GateSpec],
+    *,
+    progress: Progress | None = None,
+) -> ParityReport:
+    """Judge every artifact of a bundle.
+
+    Args:
+        bundle: its manifest needs no verdicts yet.
+        golden: cases and reference logits.
+        gates: artifact path → limits.
+        progress: called with (artifact path, cases done, cases in all).
+
+    Returns:
+        The report; a runtime that refuses an artifact is an error, not a verdict.
+
+    Raises:
+        UserError: a runtime is missing or refuses an artifact, or a gate has a hole.
+    """
+    task = bundle.manifest.task
+    validation = golden.rows(VALIDATION)
+    targets = one_hot([golden.cases[i].targets or () for i in validation], len(task.labels))
+    doubts = doubts_about_reference(golden.reference[validation], targets, task)
+    wrong_ids = _wrong_ids(bundle, golden)
+    reference_metric = _metric(golden.reference, validation, targets, task)
+    reports = []
+    for artifact in bundle.manifest.artifacts:
+        run = _run(bundle, artifact, golden, progress)
+        logits, lengths = run.logits, run.lengths
+        figures = tensor_figures(golden.reference, logits)
+        figures |= decision_figures(golden.reference, logits, task)
+        metric = _metric(logits, validation, targets, task)
+        figures |= {
+            "metric": metric,
+            "metric_drop": reference_metric - metric,
+            "padding_rel": run.padding_change / root_mean_square(golden.reference),
+        }
+        gate = gates[artifact.path]
+        limits = gate.limits.get(architecture())
+        unknown = list(doubts)
+        checks: tuple[Check, ...] = ()
+        if limits is None:
+            unknown.append(f"the recipe has no limits for {architecture()}")
+        else:
+            checks = check_all(figures, limits)
+        idle = [str(length) for length in artifact.lengths or () if not lengths.get(length)]
+        if idle:
+            unknown.append(f"no case has the sequence length {', '.join(idle)}")
+        verdict = verdict_of(checks, tuple(unknown))
+        reports.append(
+            ArtifactReport(
+                path=artifact.path,
+                recipe=artifact.recipe,
+                verdict="fail" if wrong_ids else verdict,
+                checks=checks,
+                figures=figures,
+                doubts=tuple(unknown),
+                lengths=lengths,
+                environment=run.environment,
+                gate=gate,
+                logits=logits,
+            )
+        )
+    return ParityReport(
+        verdict=worst([report.verdict for report in reports]),
+        metric=task_metric_name(task),
+        reference_metric=reference_metric,
+        validation_cases=len(validation),
+        awkward_cases=len(golden.cases) - len(validation),
+        wrong_ids=wrong_ids,
+        artifacts=tuple(reports),
+    )
+
+
+def _metric(
+    logits: npt.NDArray[np.float32],
+    rows: npt.NDArray[np.int64],
+    targets: npt.NDArray[np.bool_],
+    task: TaskSpec,
+) -> float:
+    return task_metric(decisions(logits[rows], task), targets, task) if len(rows) else 0.0
+
+
+def _wrong_ids(bundle: Bundle, golden: Golden) -> tuple[str, ...]:
+    """Text → ids is a layer of its own: a drifting tokenizer must not hide behind the logits."""
+    spec = bundle.manifest.tokenizer
+    tokenizer = TextTokenizer(bundle.file(spec.file), spec)
+    return tuple(
+        case.name for case in golden.cases if tokenizer.ids(case.text) != list(case.input_ids)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """One artifact over all cases.
+
+    Attributes:
+        padding_change: largest change of a logit when a sequence is padded further, in logits.
+    """
+
+    logits: npt.NDArray[np.float32]
+    lengths: dict[int, int]
+    padding_change: float
+    environment: dict[str, str]
+
+
+def _run(bundle: Bundle, artifact: ArtifactSpec, golden: Golden, progress: Progress | None) -> _Run:
+    """Logits of every case, one at a time, at the length that a device would choose.
+
+    Every eighth case runs again with more padding: an artifact that ignores its mask answers
+    rightly until somebody pads.
+    """
+    spec = bundle.manifest.tokenizer
+    settings = SessionSettings(threads=1, pad_id=spec.pad_id, vocab_size=spec.vocab_size)
+    session = open_session(bundle.file(artifact.path), artifact, settings)
+    logits = np.empty_like(golden.reference)
+    lengths: Counter[int] = Counter()
+    change = 0.0
+    for row, case in enumerate(golden.cases):
+        input_ids = np.array([case.input_ids], dtype=np.int32)
+        mask = np.array([case.attention_mask], dtype=np.int32)
+        logits[row] = session.run(input_ids, mask)[0]
+        if artifact.lengths is not None:
+            lengths[min(n for n in artifact.lengths if n >= len(case.input_ids))] += 1
+        if row % _PADDED_EVERY == 0:
+            wide = min(len(case.input_ids) + _EXTRA_PADDING, spec.max_length)
+            padded = session.run(pad_to(input_ids, wide, spec.pad_id), pad_to(mask, wide, 0))[0]
+            # NaN must not be lost in max().
+            change = float(np.maximum(change, np.abs(padded - logits[row]).max()))
+        if progress is not None:
+            progress(artifact.path, row + 1, len(golden.cases))
+    return _Run(logits, dict(sorted(lengths.items())), change, session.environment)

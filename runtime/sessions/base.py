@@ -1,0 +1,118 @@
+"""What every session offers, whatever runtime is behind it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from runtime.errors import UserError
+from runtime.manifest import ArtifactSpec
+
+Ids = npt.NDArray[np.int32]
+Logits = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class SessionSettings:
+    """How to open a session.
+
+    Attributes:
+        threads: threads inside one run; 1 makes figures comparable and repeatable.
+        pad_id: id that fills a sequence up to a length that the artifact has.
+        vocab_size: ids run from 0 to vocab_size - 1; None leaves the check to the runtime.
+    """
+
+    threads: int = 1
+    pad_id: int = 0
+    vocab_size: int | None = None
+
+
+class Session(Protocol):
+    """A loaded artifact."""
+
+    def run(self, input_ids: Ids, attention_mask: Ids) -> Logits:
+        """Logits of a batch.
+
+        Args:
+            input_ids: int32 [batch, length]; any length up to the artifact's longest.
+            attention_mask: int32 [batch, length], 1 for a token and 0 for padding on the right.
+
+        Returns:
+            float32 [batch, labels].
+
+        Raises:
+            UserError: a wrong shape or dtype, a length that the artifact does not have, or
+                ids outside the vocabulary.
+        """
+        ...
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Runtime name, version, threads, delegates: what a report must say of its figures."""
+        ...
+
+
+class SessionModule(Protocol):
+    """A module of `runtime.sessions` that opens artifacts of one format."""
+
+    FORMAT: str
+
+    def available(self) -> str | None:
+        """None, or one line that names the install command."""
+        ...
+
+    def open_session(self, path: Path, spec: ArtifactSpec, settings: SessionSettings) -> Session:
+        """Load an artifact.
+
+        Raises:
+            MissingExtraError: the runtime is not installed.
+            UserError: the runtime refuses the file, or its inputs or outputs are not `spec`'s.
+        """
+        ...
+
+
+def check_batch(
+    input_ids: Ids, attention_mask: Ids, longest: int | None, vocab_size: int | None = None
+) -> None:
+    """Refuse what a runtime might accept and then answer wrongly.
+
+    Args:
+        input_ids: must be int32 [batch, length] with batch and length of at least 1.
+        attention_mask: must have the same shape and dtype and hold only 0 and 1.
+        longest: the artifact's longest sequence, None if any.
+        vocab_size: ids must be from 0 to vocab_size - 1; None if that is not known.
+
+    Raises:
+        UserError: says which of these does not hold.
+    """
+    if input_ids.ndim != 2 or 0 in input_ids.shape:
+        raise UserError(f"input_ids has the shape {input_ids.shape}, not [batch, length]")
+    if attention_mask.shape != input_ids.shape:
+        raise UserError(
+            f"attention_mask has the shape {attention_mask.shape}, input_ids {input_ids.shape}"
+        )
+    if input_ids.dtype != np.int32 or attention_mask.dtype != np.int32:
+        raise UserError(
+            f"input_ids is {input_ids.dtype} and attention_mask {attention_mask.dtype}, not int32"
+        )
+    if longest is not None and input_ids.shape[1] > longest:
+        raise UserError(
+            f"a sequence has {input_ids.shape[1]} ids, the artifact's longest is {longest}"
+        )
+    if not np.isin(attention_mask, (0, 1)).all():
+        raise UserError("attention_mask holds values other than 0 and 1")
+    if vocab_size is not None and not 0 <= input_ids.min() <= input_ids.max() < vocab_size:
+        raise UserError(
+            f"ids run from {input_ids.min()} to {input_ids.max()}",
+            why=f"the vocabulary has the ids 0 to {vocab_size - 1}",
+        )
+
+
+def pad_to(array: Ids, length: int, value: int) -> Ids:
+    """Fill int32 [batch, n] up on the right to [batch, length]; n must not be above length."""
+    missing = length - array.shape[1]
+    return np.pad(array, ((0, 0), (0, missing)), constant_values=value).astype(np.int32)

@@ -1,0 +1,154 @@
+"""Old runtimes: they answer rightly, or refuse with one line; never wrongly without a word.
+
+Each runtime lives in an environment of its own, since none of them works beside today's packages:
+
+    python3.11 -m venv old && old/bin/pip install tflite-runtime==2.14.0 'numpy<2' tokenizers
+    python3.11 -m venv first && first/bin/pip install ai-edge-litert==1.0.1 'numpy<2' tokenizers
+    OLD_TFLITE_PYTHON=old/bin/python FIRST_LITERT_PYTHON=first/bin/python pytest -m slow
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers import DistilBertConfig, DistilBertForSequenceClassification
+
+from export.recipes import Recipe, WeightsRule
+from export.reference import Reference, reference_from_model, reference_logits
+from export.targets import tflite
+from export.targets.tflite._flatbuffer import load
+from export.targets.tflite._packing import packed
+
+pytestmark = pytest.mark.slow
+
+LENGTHS = (8, 16)
+VOCAB = 200
+ROOT = Path(__file__).parents[3]
+ROWS = [[5, 6, 7], [9, 8, 7, 6, 5, 4, 3, 2, 1], [17, 100, 150, 199, 3]]
+
+SCRIPT = """
+import json, sys
+from pathlib import Path
+import numpy as np
+from runtime.errors import UserError
+from runtime.manifest import ArtifactSpec, TensorSpec, WeightsSummary
+from runtime.sessions import SessionSettings, open_session
+path, spec, rows = Path(sys.argv[1]), json.loads(sys.argv[2]), json.loads(sys.argv[3])
+tensors = {
+    kind: tuple(TensorSpec(t["name"], t["dtype"], tuple(t["shape"])) for t in spec[kind])
+    for kind in ("inputs", "outputs")
+}
+artifact = ArtifactSpec(
+    path.name, "tflite", "r", "p", 0, "", **tensors, lengths=tuple(spec["lengths"]),
+    minimum_runtime=spec["minimum_runtime"], weights=WeightsSummary({}, ()), gate="pass",
+)
+try:
+    session = open_session(path, artifact, SessionSettings())
+    width = max(map(len, rows))
+    ids = np.array([row + [0] * (width - len(row)) for row in rows], dtype=np.int32)
+    logits = session.run(ids, (ids > 0).astype(np.int32)).tolist()
+    print(json.dumps({"logits": logits, "environment": session.environment}))
+except UserError as error:
+    print(json.dumps({"error": str(error)}))
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Made:
+    expected: np.ndarray
+    files: dict[str, Path]
+
+
+def recipe(linear: str, embedding: str) -> Recipe:
+    rules = [WeightsRule("int8", each, "minmax") for each in (linear, embedding)]
+    return Recipe("tflite", "r", 1, "int8", "x", "", *rules, {}, {})
+
+
+def tiny_reference() -> Reference:
+    torch.manual_seed(3)
+    config = DistilBertConfig(
+        vocab_size=VOCAB, dim=64, n_layers=2, n_heads=4, hidden_dim=128, max_position_embeddings=16
+    )
+    model = DistilBertForSequenceClassification(config)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(8.0) if parameter.ndim == 2 else parameter.add_(0.1)
+        # Rows of very unlike size: a runtime that reads only the first scale is far off.
+        for linear in model.modules():
+            if isinstance(linear, torch.nn.Linear) and linear.out_features > 2:
+                linear.weight.mul_(torch.logspace(-1, 0.3, linear.out_features)[:, None])
+    return reference_from_model(model)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    folder = tmp_path_factory.mktemp("old")
+    reference = tiny_reference()
+    files = {n: folder / f"{n}.tflite" for n in ("float32", "int8", "per_tensor", "unstamped")}
+    tflite.convert(reference, LENGTHS, files["float32"])
+    tflite.quantize(files["float32"], recipe("channel", "row"), files["int8"])
+    tflite.quantize(files["float32"], recipe("tensor", "tensor"), files["per_tensor"])
+    model = load(files["int8"])
+    versions = {c.builtinCode: c.version for c in load(files["float32"]).operatorCodes}
+    for code in model.operatorCodes:
+        code.version = versions[code.builtinCode]
+    files["unstamped"].write_bytes(packed(model))
+    return Made(reference_logits(reference, ROWS), files)
+
+
+def run_elsewhere(variable: str, path: Path) -> dict[str, object]:
+    python = os.environ.get(variable, "")
+    if not python:
+        pytest.skip(f"{variable} names no Python with an old runtime")
+    spec = json.dumps(dataclasses.asdict(tflite.describe(path)))
+    done = subprocess.run(
+        [python, "-c", SCRIPT, str(path), spec, json.dumps(ROWS)],
+        env={"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    result: dict[str, object] = json.loads(done.stdout)
+    return result
+
+
+def test_tflite_runtime_runs_float32_with_its_delegate(made: Made) -> None:
+    found = run_elsewhere("OLD_TFLITE_PYTHON", made.files["float32"])
+    np.testing.assert_allclose(np.array(found["logits"]), made.expected, atol=5e-5)
+    assert found["environment"]["runtime"] == "tflite-runtime"  # type: ignore[index]
+    assert found["environment"]["delegate"] == "XNNPACK"  # type: ignore[index]
+
+
+def test_tflite_runtime_refuses_int8_in_one_line(made: Made) -> None:
+    found = run_elsewhere("OLD_TFLITE_PYTHON", made.files["int8"])
+    assert "too new for tflite-runtime 2.14" in str(found["error"])
+    assert "at least ai-edge-litert 1.0.1 or tensorflow 2.18.0" in str(found["error"])
+    assert "\n" not in str(found["error"])
+
+
+def test_without_stamps_tflite_runtime_would_answer_wrongly(made: Made) -> None:
+    """Why the stamps are there. Fails on the day that they are no longer needed."""
+    assert tflite.shortfalls(made.files["unstamped"])
+    found = run_elsewhere("OLD_TFLITE_PYTHON", made.files["unstamped"])
+    assert np.abs(np.array(found["logits"]) - made.expected).max() > 0.5 * np.ptp(made.expected)
+
+
+@pytest.mark.parametrize("variable", ["OLD_TFLITE_PYTHON", "FIRST_LITERT_PYTHON"])
+def test_one_scale_per_tensor_runs_everywhere(made: Made, variable: str) -> None:
+    found = run_elsewhere(variable, made.files["per_tensor"])
+    assert np.abs(np.array(found["logits"]) - made.expected).max() < 0.3 * np.ptp(made.expected)
+
+
+def test_the_first_litert_runs_stamped_int8(made: Made) -> None:
+    found = run_elsewhere("FIRST_LITERT_PYTHON", made.files["int8"])
+    assert np.abs(np.array(found["logits"]) - made.expected).max() < 0.2 * np.ptp(made.expected)
+    assert found["environment"]["version"] == "1.0.1"  # type: ignore[index]
+    assert found["environment"]["delegate"] == "XNNPACK"  # type: ignore[index]
