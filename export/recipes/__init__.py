@@ -1,0 +1,108 @@
+"""Quantization recipes and their gates: data (TOML), read strictly.
+
+A recipe file is `TARGET_NAME.toml`. Its thresholds stand beside the values that were observed, so
+that a reader sees how much room there is; change a threshold only with a new observation.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from importlib.resources import files
+
+from runtime.errors import UserError
+
+_FIELDS = {"target", "name", "version", "precision", "file", "summary", "weights", "gate"}
+
+
+@dataclass(frozen=True, slots=True)
+class WeightsRule:
+    """How one kind of weight is stored.
+
+    Attributes:
+        precision: ``float32`` or ``int8``.
+        granularity: ``channel`` (one scale per output channel), ``row`` (one per row of an
+            embedding), ``tensor`` or ``none``.
+        algorithm: how scales are chosen: ``minmax`` or ``octav``; ``none`` for float.
+    """
+
+    precision: str
+    granularity: str
+    algorithm: str
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """One way to make an artifact.
+
+    Attributes:
+        target: the format that it belongs to.
+        name: what RECIPE= takes, unique within the target.
+        version: raised with every change of the file.
+        precision: short name for tables and for the manifest.
+        file: the artifact's file name in the bundle.
+        linear, embedding: the rules for matrix products and for looked-up tables.
+        gate: thresholds, architecture → metric → limit, as in `runtime.parity.gates`.
+        observed: the same keys → the value that was measured when the limit was set.
+    """
+
+    target: str
+    name: str
+    version: int
+    precision: str
+    file: str
+    summary: str
+    linear: WeightsRule
+    embedding: WeightsRule
+    gate: dict[str, dict[str, float]]
+    observed: dict[str, dict[str, float]]
+
+
+def recipes(target: str) -> dict[str, Recipe]:
+    """Recipe name → recipe for one target, in the order of file names."""
+    found = {}
+    for entry in sorted(files(__package__).iterdir(), key=lambda item: item.name):
+        if entry.name.startswith(f"{target}_") and entry.name.endswith(".toml"):
+            recipe = parse_recipe(entry.read_text(encoding="utf-8"), entry.name)
+            found[recipe.name] = recipe
+    return found
+
+
+def parse_recipe(text: str, origin: str) -> Recipe:
+    """Read one recipe file.
+
+    Args:
+        text: TOML.
+        origin: file name for messages.
+
+    Raises:
+        UserError: not TOML, or a field is missing, unknown or has no observed value.
+    """
+    try:
+        value = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"recipe {origin} is not TOML", why=str(error)) from error
+    if set(value) != _FIELDS:
+        odd = ", ".join(sorted(set(value) ^ _FIELDS))
+        raise UserError(f"recipe {origin} has missing or unknown fields", why=odd)
+    gate: dict[str, dict[str, float]] = {}
+    observed: dict[str, dict[str, float]] = {}
+    try:
+        rules = {kind: WeightsRule(**value["weights"][kind]) for kind in ("linear", "embedding")}
+        for architecture, limits in value["gate"].items():
+            gate[architecture] = {k: float(v["limit"]) for k, v in limits.items()}
+            observed[architecture] = {k: float(v["observed"]) for k, v in limits.items()}
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"recipe {origin} is incomplete", why=repr(error)) from error
+    return Recipe(
+        target=value["target"],
+        name=value["name"],
+        version=value["version"],
+        precision=value["precision"],
+        file=value["file"],
+        summary=value["summary"],
+        linear=rules["linear"],
+        embedding=rules["embedding"],
+        gate=gate,
+        observed=observed,
+    )

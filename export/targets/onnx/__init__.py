@@ -1,0 +1,94 @@
+"""ONNX: one file for every length, standard operators of opset 20 only, weights inside the file."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from runtime.errors import MissingExtraError
+
+if TYPE_CHECKING:
+    from export.recipes import Recipe
+    from export.reference import Reference
+    from export.targets.base import Description
+
+__all__ = ["SUFFIX", "TARGET", "available", "convert", "describe", "quantize"]
+
+TARGET = "onnx"
+SUFFIX = ".onnx"
+
+_PACKAGES = ("onnx", "onnx_ir", "onnxscript")
+
+
+def available() -> str | None:
+    """None, or one line that names the install command."""
+    missing = _missing()
+    return str(missing) if missing else None
+
+
+def convert(reference: Reference, lengths: tuple[int, ...], destination: Path) -> None:
+    """Write the float32 artifact: int32 [batch, length] twice → float32 [batch, labels].
+
+    Args:
+        reference: the logits-only PyTorch module and its facts.
+        lengths: ignored, batch and length are free axes.
+        destination: file to write; the same reference gives the same bytes.
+
+    Raises:
+        MissingExtraError: onnx or onnxscript is not installed.
+        UserError: the model cannot be written with ONNX's standard operators.
+    """
+    del lengths
+    _require()
+    from export.targets.onnx._convert import onnx_from_reference
+    from export.targets.onnx._file import write_model
+
+    write_model(onnx_from_reference(reference), destination)
+
+
+def quantize(float_artifact: Path, recipe: Recipe, destination: Path) -> None:
+    """Write a quantized copy of a file that `convert` made.
+
+    Args:
+        float_artifact: the float32 file.
+        recipe: which kinds of weight become int8.
+        destination: file to write; the same input gives the same bytes.
+
+    Raises:
+        MissingExtraError: onnx or onnxscript is not installed.
+        UserError: the file cannot be read, or the recipe asks for what this target cannot do.
+    """
+    _require()
+    from export.targets.onnx._file import read_model, write_model
+    from export.targets.onnx._quantize import quantize_model
+
+    model = read_model(float_artifact)
+    quantize_model(model, recipe)
+    write_model(model, destination)
+
+
+def describe(artifact: Path) -> Description:
+    """Read an artifact back: its signature, every stored weight, its operators.
+
+    Raises:
+        MissingExtraError: onnx or onnxscript is not installed.
+        UserError: the file is not ONNX, keeps data outside itself or is newer than we know.
+    """
+    _require()
+    from export.targets.onnx._describe import description_of
+    from export.targets.onnx._file import read_model
+
+    return description_of(read_model(artifact), artifact)
+
+
+def _missing() -> MissingExtraError | None:
+    for package in _PACKAGES:
+        if find_spec(package) is None:
+            return MissingExtraError(package, extra="export", purpose="the onnx target")
+    return None
+
+
+def _require() -> None:
+    if missing := _missing():
+        raise missing

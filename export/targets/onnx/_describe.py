@@ -1,0 +1,147 @@
+"""What an ONNX file really holds, found through the use that its graph makes of it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import onnx_ir as ir
+
+from export.targets.base import Description, WeightInfo
+from runtime.errors import UserError
+from runtime.manifest import TensorSpec
+
+# onnxruntime.ai/docs/reference/compatibility.html: opset, and version of the file format, → the
+# first onnxruntime that has them.
+_SINCE_OPSET = {17: (1, 12), 18: (1, 14), 19: (1, 15), 20: (1, 17), 21: (1, 18)}
+_SINCE_IR = {8: (1, 12), 9: (1, 15), 10: (1, 18)}
+
+_SMALLEST_WEIGHT = 256
+_PRECISIONS = {
+    ir.DataType.FLOAT: "float32",
+    ir.DataType.FLOAT16: "float16",
+    ir.DataType.BFLOAT16: "bfloat16",
+    ir.DataType.INT8: "int8",
+    ir.DataType.UINT8: "uint8",
+    ir.DataType.INT4: "int4",
+    ir.DataType.UINT4: "uint4",
+}
+_PRODUCTS = {"MatMul", "Gemm", "MatMulInteger", "QLinearMatMul"}
+_LOOKUPS = {"Gather", "Slice"}
+# What may stand between stored integers and the product with their scales, and between stored
+# scales and that product.
+_BEFORE_SCALING = {"MatMulInteger", "Gather", "Slice", "Cast"}
+_SCALE_PATH = {"Mul", "Gather", "Slice"}
+
+
+def description_of(model: ir.Model, path: Path) -> Description:
+    """Describe a model that was read from `path`, which is only named in messages.
+
+    Raises:
+        UserError: the file is older or newer than the versions that we know.
+    """
+    graph = model.graph
+    return Description(
+        inputs=tuple(_tensor(value) for value in graph.inputs if not value.is_initializer()),
+        outputs=tuple(_tensor(value) for value in graph.outputs),
+        lengths=None,
+        minimum_runtime={"onnxruntime": _minimum_runtime(model, path)},
+        weights=_weights(graph),
+        operators=dict(sorted(Counter(_operator(node) for node in graph.all_nodes()).items())),
+    )
+
+
+def _minimum_runtime(model: ir.Model, path: Path) -> str:
+    opset = model.opset_imports.get("", 0)
+    if opset not in _SINCE_OPSET or model.ir_version not in _SINCE_IR:
+        raise UserError(
+            f"{path} has opset {opset} and IR version {model.ir_version}",
+            why=f"this release knows opsets {min(_SINCE_OPSET)} to {max(_SINCE_OPSET)} "
+            f"and IR versions {min(_SINCE_IR)} to {max(_SINCE_IR)}",
+            todo="export it again",
+        )
+    major, minor = max(_SINCE_OPSET[opset], _SINCE_IR[model.ir_version])
+    return f"{major}.{minor}.0"
+
+
+def _operator(node: ir.Node) -> str:
+    return f"{node.domain}::{node.op_type}" if node.domain else node.op_type
+
+
+def _tensor(value: ir.Value) -> TensorSpec:
+    dtype = value.dtype.numpy().name if value.dtype is not None else "unknown"
+    axes = value.shape if value.shape is not None else ()
+    shape = tuple(axis if isinstance(axis, int) else axis.value or "?" for axis in axes)
+    return TensorSpec(name=value.name or "", dtype=dtype, shape=shape)
+
+
+def _weights(graph: ir.Graph) -> tuple[WeightInfo, ...]:
+    """Every numeric initializer of some size, less the scales, which belong to their integers."""
+    stored = [
+        value
+        for value in graph.initializers.values()
+        if value.dtype in _PRECISIONS and value.const_value is not None
+    ]
+    scales = {value: found for value in stored if (found := _scales_of(value)) is not None}
+    own = set(scales.values())
+    weights = []
+    for value in stored:
+        tensor = value.const_value
+        if value in own or tensor is None or tensor.size < _SMALLEST_WEIGHT:
+            continue
+        its_scales = scales[value].const_value if value in scales else None
+        weights.append(
+            WeightInfo(
+                name=value.name or "",
+                shape=tensor.numpy().shape,
+                precision=_PRECISIONS[tensor.dtype],
+                role=_role(value),
+                scales=0 if its_scales is None else its_scales.size,
+            )
+        )
+    return tuple(weights)
+
+
+def _role(value: ir.Value) -> str:
+    # A transposed or cast weight is the same weight.
+    for node, index in value.uses():
+        if node.op_type in _PRODUCTS and not (node.op_type == "Gemm" and index == 2):
+            return "linear"
+        if node.op_type in _LOOKUPS and index == 0:
+            return "embedding"
+        if node.op_type in ("Transpose", "Cast") and (role := _role(node.outputs[0])) != "other":
+            return role
+    return "other"
+
+
+def _scales_of(value: ir.Value) -> ir.Value | None:
+    """The initializer that stored integers are multiplied with; None for floats."""
+    if value.dtype not in (ir.DataType.INT8, ir.DataType.UINT8):
+        return None
+    current = value
+    for _ in range(len(_BEFORE_SCALING)):
+        following = [node for node, _ in current.uses()]
+        for node in following:
+            if node.op_type == "Mul":
+                other = node.inputs[0] if node.inputs[1] is current else node.inputs[1]
+                return _origin(other)
+        on = [node for node in following if node.op_type in _BEFORE_SCALING]
+        if not on:
+            return None
+        current = on[0].outputs[0]
+    return None
+
+
+def _origin(value: ir.Value | None) -> ir.Value | None:
+    """The initializer behind a scale, through lookups and the product with x's own scale."""
+    if value is None or value.is_initializer():
+        return value
+    node = value.producer()
+    if node is None or node.op_type not in _SCALE_PATH:
+        return None
+    # A lookup's other inputs say where, not what.
+    sources = node.inputs if node.op_type == "Mul" else node.inputs[:1]
+    for source in sources:
+        if (origin := _origin(source)) is not None:
+            return origin
+    return None

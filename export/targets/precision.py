@@ -1,0 +1,56 @@
+"""Did a recipe reach every weight it should? Converters skip silently; this does not."""
+
+from __future__ import annotations
+
+from export.recipes import Recipe, WeightsRule
+from export.targets.base import LARGE_WEIGHT_ELEMENTS, Description, WeightInfo
+from runtime.errors import UserError
+from runtime.manifest import WeightsSummary
+
+
+def summarise(description: Description) -> WeightsSummary:
+    """Elements per precision, and the large weights that are in float."""
+    elements: dict[str, int] = {}
+    for weight in description.weights:
+        elements[weight.precision] = elements.get(weight.precision, 0) + weight.elements
+    large = [
+        w.name for w in description.weights if _is_large(w) and w.precision.startswith("float")
+    ]
+    return WeightsSummary(dict(sorted(elements.items())), tuple(sorted(large)))
+
+
+def check_precision(description: Description, recipe: Recipe, artifact: str) -> None:
+    """Compare every large weight of an artifact with its recipe.
+
+    Raises:
+        UserError: a large weight is stored in another precision or granularity than the recipe
+            says, or the artifact has no large linear weight and no embedding at all.
+    """
+    rules = {"linear": recipe.linear, "embedding": recipe.embedding}
+    seen = set()
+    for weight in filter(_is_large, description.weights):
+        # A large weight of no known role was missed by whoever reads the file: judge it strictly.
+        rule = rules.get(weight.role, recipe.linear)
+        seen.add(weight.role)
+        if weight.precision != rule.precision or not _granular(weight, rule):
+            raise UserError(
+                f"{artifact}: the recipe {recipe.name} left {weight.name} {list(weight.shape)} "
+                f"in {weight.precision} with {weight.scales} scales",
+                why=f"it asks for {rule.precision} per {rule.granularity} for {weight.role} weights",
+                todo="report it, or export with RECIPE=float32",
+            )
+    if not seen & {"linear", "embedding"}:
+        raise UserError(f"{artifact}: no large weight was found", why="the file cannot be judged")
+
+
+def _is_large(weight: WeightInfo) -> bool:
+    return weight.elements >= LARGE_WEIGHT_ELEMENTS
+
+
+def _granular(weight: WeightInfo, rule: WeightsRule) -> bool:
+    if rule.granularity == "none":
+        return weight.scales == 0
+    if rule.granularity == "tensor":
+        return weight.scales == 1
+    # One scale per channel or row: some axis has exactly as many entries.
+    return weight.scales > 1 and weight.scales in weight.shape

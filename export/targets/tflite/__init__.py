@@ -1,0 +1,107 @@
+"""TFLite (LiteRT): one file, one signature per sequence length, weights stored once."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from runtime.errors import MissingExtraError
+
+if TYPE_CHECKING:
+    from export.recipes import Recipe
+    from export.reference import Reference
+    from export.targets.base import Description
+
+TARGET = "tflite"
+SUFFIX = ".tflite"
+
+__all__ = ["SUFFIX", "TARGET", "available", "convert", "describe", "quantize", "shortfalls"]
+
+
+_PACKAGES = {
+    "litert_torch": "litert-torch",
+    "ai_edge_quantizer": "ai-edge-quantizer",
+    "ai_edge_litert": "ai-edge-litert",
+}
+
+
+def available() -> str | None:
+    """None, or one line that names the install command."""
+    missing = _missing()
+    return str(missing) if missing else None
+
+
+def convert(reference: Reference, lengths: tuple[int, ...], destination: Path) -> None:
+    """Write the float32 file: signature ``seq_LENGTH`` per length.
+
+    Each signature takes ``input_ids`` and ``attention_mask``, int32 [1, length], and returns
+    ``logits``, float32 [1, labels].
+
+    Args:
+        reference: what to convert.
+        lengths: ascending, each at least 2 and at most the model's positions.
+        destination: file to write; the same reference gives the same bytes.
+
+    Raises:
+        MissingExtraError: a package of the extra ``export`` is not installed.
+        UserError: lengths are not ascending or too long, or the format cannot express the model.
+    """
+    _require()
+    from export.targets.tflite._convert import tflite_from_reference
+
+    tflite_from_reference(reference, lengths, destination)
+
+
+def quantize(float_artifact: Path, recipe: Recipe, destination: Path) -> None:
+    """Write a copy whose weights follow the recipe; operator versions say what it really needs.
+
+    Raises:
+        MissingExtraError: a package of the extra ``export`` is not installed.
+        UserError: the file is not TFLite, or the recipe asks for what the format cannot do.
+    """
+    _require()
+    from export.targets.tflite._quantize import quantized_from_float
+
+    quantized_from_float(float_artifact, recipe, destination)
+
+
+def describe(artifact: Path) -> Description:
+    """Read a file back.
+
+    Raises:
+        MissingExtraError: a package of the extra ``export`` is not installed.
+        UserError: the file is not TFLite, is damaged, or has no signature per length.
+    """
+    _require()
+    from export.targets.tflite._describe import description_of
+
+    return description_of(artifact)
+
+
+def shortfalls(artifact: Path) -> tuple[str, ...]:
+    """Operators whose version is below what their weights need; empty for a file that is right.
+
+    An old runtime loads such a file and answers wrongly, without an error.
+
+    Raises:
+        UserError: as `describe`.
+    """
+    _require()
+    from export.targets.tflite._flatbuffer import load
+    from export.targets.tflite._op_versions import shortfalls_of
+
+    return shortfalls_of(load(artifact))
+
+
+def _missing() -> MissingExtraError | None:
+    for module, package in _PACKAGES.items():
+        if find_spec(module) is None:
+            return MissingExtraError(package, extra="export", purpose="the target tflite")
+    return None
+
+
+def _require() -> None:
+    missing = _missing()
+    if missing:
+        raise missing

@@ -1,0 +1,44 @@
+"""Silence for tools that print progress bars and notes to themselves."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import os
+import warnings
+from collections.abc import Iterator
+
+# oneDNN announces itself, and rounds constants otherwise on other processors.
+_SETTINGS = {
+    "LITERT_TORCH_SHOW_PROGRESS": "n",
+    "TF_CPP_MIN_LOG_LEVEL": "1",
+    "TF_ENABLE_ONEDNN_OPTS": "0",
+}
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Drop warnings, log lines below ERROR and everything Python prints; exceptions pass.
+
+    The tools' native code reads its setting when it is loaded, so import the tools inside.
+    """
+    before = {name: os.environ.get(name) for name in _SETTINGS}
+    level = logging.root.manager.disable
+    os.environ.update(_SETTINGS)
+    logging.disable(logging.WARNING)
+    try:
+        with (
+            warnings.catch_warnings(),
+            contextlib.redirect_stdout(io.StringIO()),
+            contextlib.redirect_stderr(io.StringIO()),
+        ):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(level)
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
