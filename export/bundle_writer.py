@@ -1,0 +1,166 @@
+"""Turns artifacts, tokenizer and reference into a bundle: judged first, manifest last."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import platform
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from export.card import card
+from export.data.task import TextDataset
+from export.recipes import Recipe
+from export.targets.base import Description
+from export.targets.precision import summarise
+from runtime.bundle import CARD, GOLDEN, LABELS, MANIFEST, PARITY, Bundle
+from runtime.files import canonical_json, sha256_of, write_atomically
+from runtime.golden import Golden
+from runtime.manifest import (
+    SCHEMA_VERSION,
+    ArtifactSpec,
+    DataSpec,
+    FileSpec,
+    Manifest,
+    SourceSpec,
+    TaskSpec,
+    TokenizerSpec,
+)
+from runtime.parity.document import parity_document
+from runtime.parity.judge import GateSpec, ParityReport, judge
+
+_TOOLS = (
+    "mobile-export",
+    "torch",
+    "transformers",
+    "tokenizers",
+    "safetensors",
+    "numpy",
+    "onnx",
+    "onnxscript",
+    "onnxruntime",
+    "litert-torch",
+    "litert-converter",
+    "ai-edge-quantizer",
+    "ai-edge-litert",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class MadeArtifact:
+    """A model file in the staging folder, with its recipe and what was read back from it."""
+
+    target: str
+    recipe: Recipe
+    description: Description
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the manifest says besides the artifacts."""
+
+    name: str
+    task: TaskSpec
+    tokenizer: TokenizerSpec
+    source: SourceSpec
+    dataset: TextDataset
+    metrics: dict[str, float]
+
+
+def tool_versions() -> dict[str, str]:
+    """Python and every package that touches an artifact, as installed."""
+    versions = {"python": platform.python_version()}
+    for name in _TOOLS:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def draft_manifest(folder: Path, facts: Facts, made: list[MadeArtifact]) -> Manifest:
+    """A manifest without verdicts, enough for the judge to run the artifacts."""
+    return Manifest(
+        schema_version=SCHEMA_VERSION,
+        name=facts.name,
+        task=facts.task,
+        tokenizer=facts.tokenizer,
+        artifacts=tuple(_artifact(folder, item) for item in made),
+        files=(),
+        source=facts.source,
+        data=DataSpec(
+            name=facts.dataset.name,
+            sha256=facts.dataset.sha256(),
+            rows={split: len(rows) for split, rows in facts.dataset.splits.items()},
+            problems=facts.dataset.problem_counts(),
+        ),
+        metrics=facts.metrics,
+        tools=tool_versions(),
+    )
+
+
+def _artifact(folder: Path, item: MadeArtifact) -> ArtifactSpec:
+    path = folder / item.recipe.file
+    return ArtifactSpec(
+        path=item.recipe.file,
+        format=item.target,
+        recipe=item.recipe.name,
+        precision=item.recipe.precision,
+        bytes=path.stat().st_size,
+        sha256=sha256_of(path),
+        inputs=item.description.inputs,
+        outputs=item.description.outputs,
+        lengths=item.description.lengths,
+        minimum_runtime=item.description.minimum_runtime,
+        weights=summarise(item.description),
+        gate="unknown",
+    )
+
+
+def judge_and_seal(
+    folder: Path,
+    facts: Facts,
+    made: list[MadeArtifact],
+    golden: Golden,
+    *,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> tuple[Manifest, ParityReport]:
+    """Judge the artifacts in `folder`; write the rest of the bundle, the manifest only on a pass.
+
+    parity.json is written whatever the verdict, so that a failure can be studied.
+
+    Raises:
+        UserError: a runtime is missing or refuses an artifact.
+    """
+    draft = draft_manifest(folder, facts, made)
+    gates = {item.recipe.file: GateSpec(item.recipe.gate, item.recipe.observed) for item in made}
+    report = judge(Bundle(folder, draft), golden, gates, progress=progress)
+    write_atomically(folder / PARITY, canonical_json(parity_document(report)))
+    if report.verdict != "pass":
+        return draft, report
+    verdicts = {artifact.path: artifact.verdict for artifact in report.artifacts}
+    judged = replace(
+        draft,
+        artifacts=tuple(replace(a, gate=verdicts[a.path]) for a in draft.artifacts),
+        metrics=facts.metrics | {f"reference_{report.metric}": report.reference_metric},
+    )
+    logits = {artifact.path: artifact.logits for artifact in report.artifacts}
+    write_atomically(folder / GOLDEN, replace(golden, artifacts=logits).dump())
+    write_atomically(folder / LABELS, "".join(f"{label}\n" for label in facts.task.labels))
+    write_atomically(folder / CARD, card(judged, report))
+    manifest = replace(judged, files=_files(folder, judged))
+    text = canonical_json(manifest.to_json())
+    # Reading it back proves that what is about to be published can be opened.
+    Manifest.from_json(json.loads(text))
+    write_atomically(folder / MANIFEST, text)
+    return manifest, report
+
+
+def _files(folder: Path, manifest: Manifest) -> tuple[FileSpec, ...]:
+    artifacts = {artifact.path for artifact in manifest.artifacts}
+    return tuple(
+        FileSpec(path.name, path.stat().st_size, sha256_of(path))
+        for path in sorted(folder.iterdir())
+        if path.is_file() and path.name not in artifacts and path.name != MANIFEST
+    )

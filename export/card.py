@@ -1,0 +1,101 @@
+"""README.md of a bundle: the card."""
+
+from __future__ import annotations
+
+from runtime.console import megabytes
+from runtime.manifest import ArtifactSpec, Manifest
+from runtime.parity.judge import ParityReport
+from runtime.parity.table import COLUMNS, rows
+
+
+def card(manifest: Manifest, report: ParityReport) -> str:
+    """Markdown: what it is, how it was judged, how to load it on each platform."""
+    task, source, data = manifest.task, manifest.source, manifest.data
+    revision = f", revision `{source.revision}`" if source.revision else ""
+    metrics = "\n".join(f"- {name}: {value:.4f}" for name, value in manifest.metrics.items())
+    return f"""# {manifest.name}
+
+{task.kind.replace("_", "-")} text classifier, {source.architecture}, \
+{source.parameters:,} parameters, exported by mobile-export {manifest.tools["mobile-export"]}.
+
+- Base model: `{source.model}`{revision}, weights SHA-256 `{source.sha256[:16]}…`
+- Data: `{data.name}` ({", ".join(f"{n} {split}" for split, n in data.rows.items())} texts)
+- Labels: {", ".join(f"`{label}`" for label in task.labels)}
+- Licence: the base model's and the data's; this card does not change them.
+
+## Metrics of the reference
+
+{metrics}
+
+## Artifacts
+
+{_table(("file", "format", "recipe", "size", "lengths", "needs at least"), _artifacts(manifest))}
+
+## Parity with PyTorch float32
+
+{report.validation_cases} validation and {report.awkward_cases} awkward texts; the gate's limits \
+and every figure are in `parity.json`. Judged on {_where(report)}. No phone took part.
+
+{_table(COLUMNS, rows(report))}
+
+## How to use it
+
+Inputs, by name: `input_ids` and `attention_mask`, int32 [1, length]; output `logits`, float32 \
+[1, {len(task.labels)}]. Tokenize with `tokenizer.json` (or `vocab.txt` and the flags in \
+`manifest.json`), at most {manifest.tokenizer.max_length} ids with special tokens, pad on the \
+right with id {manifest.tokenizer.pad_id} and mask 0; then {_activation(manifest)}.
+
+- Python: `mobile-export classify BUNDLE "text"`
+{_platforms(manifest)}
+- Any device: replay `golden.json`; every case has the text, the ids, PyTorch's logits and each \
+artifact's own.
+"""
+
+
+def _table(header: tuple[str, ...], body: list[tuple[str, ...]]) -> str:
+    lines = [header, tuple("---" for _ in header), *body]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _artifacts(manifest: Manifest) -> list[tuple[str, ...]]:
+    return [
+        (
+            f"`{a.path}`",
+            a.format,
+            a.recipe,
+            megabytes(a.bytes),
+            ", ".join(map(str, a.lengths)) if a.lengths else "any",
+            ", ".join(f"{name} {version}" for name, version in a.minimum_runtime.items()),
+        )
+        for a in manifest.artifacts
+    ]
+
+
+def _where(report: ParityReport) -> str:
+    seen = []
+    for artifact in report.artifacts:
+        environment = artifact.environment
+        text = f"{environment['runtime']} {environment['version']}, {environment['machine']}"
+        if text not in seen:
+            seen.append(text)
+    return " and ".join(seen)
+
+
+def _activation(manifest: Manifest) -> str:
+    if manifest.task.thresholds is None:
+        return "softmax over the logits; the largest one is the label"
+    return "a sigmoid per logit; every label that reaches its threshold in `manifest.json` is given"
+
+
+def _platforms(manifest: Manifest) -> str:
+    lines = []
+    formats: dict[str, ArtifactSpec] = {a.format: a for a in manifest.artifacts}
+    if "tflite" in formats:
+        lengths = ", ".join(f"`seq_{n}`" for n in formats["tflite"].lengths or ())
+        lines.append(
+            f"- Android: LiteRT, signature {lengths} (the smallest that holds the ids); store the "
+            "file uncompressed"
+        )
+    if "onnx" in formats:
+        lines.append("- Android, iOS, web: onnxruntime (the full package), any length")
+    return "\n".join(lines)

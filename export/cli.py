@@ -1,0 +1,311 @@
+"""The command line, and nothing else: parse, call, print.
+
+Modules that need torch are imported inside the commands, so that --help and the runtime's commands
+answer at once.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+import runtime.cli
+from export.data import DataSettings, load_dataset
+from export.quiet import no_warnings
+from export.settings import DEFAULT_MAX_LENGTH, SMALL, FineTuneSettings
+from runtime.cli_support import ERROR, FAIL, program, run
+from runtime.console import megabytes, out
+
+if TYPE_CHECKING:
+    from export.pipeline import Exported
+    from export.training.finetune import FineTuned
+
+app = typer.Typer(
+    help="Fine-tune DistilBERT, export it for phones, and prove that the logits agree.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+for _command in (runtime.cli.parity, runtime.cli.classify, runtime.cli.inspect):
+    app.command()(_command)
+
+
+class FineTuneWhen(StrEnum):
+    """When an export fine-tunes first."""
+
+    AUTO = "auto"
+    ALWAYS = "always"
+    NEVER = "never"
+
+
+class TaskKind(StrEnum):
+    """Single-label or multi-label."""
+
+    SINGLE = "single_label"
+    MULTI = "multi_label"
+
+
+_DATA, _MODEL = "Data", "Model"
+Data = Annotated[
+    str,
+    typer.Option(
+        help="sample:sentiment, sample:support, a folder with train/validation/test files, one "
+        "csv/tsv/jsonl/parquet file, or hub:ORG/NAME.",
+        rich_help_panel=_DATA,
+    ),
+]
+TextColumn = Annotated[
+    str | None, typer.Option(help="Column with the text.", rich_help_panel=_DATA)
+]
+LabelColumns = Annotated[
+    str,
+    typer.Option(
+        help="Column with the label, or several 0/1 columns with commas between.",
+        rich_help_panel=_DATA,
+    ),
+]
+LabelSeparator = Annotated[
+    str | None,
+    typer.Option(help="What stands between two labels in a cell.", rich_help_panel=_DATA),
+]
+Labels = Annotated[
+    str,
+    typer.Option(help="Label names in order, with commas between.", rich_help_panel=_DATA),
+]
+Kind = Annotated[
+    TaskKind | None,
+    typer.Option(
+        "--task", help="What a row may carry; found out if absent.", rich_help_panel=_DATA
+    ),
+]
+Model = Annotated[
+    str,
+    typer.Option(
+        help="small (trained from scratch, offline), a checkpoint's folder, or a name on the hub "
+        "such as distilbert-base-uncased.",
+        rich_help_panel=_MODEL,
+    ),
+]
+Revision = Annotated[
+    str | None, typer.Option(help="Commit or tag on the hub.", rich_help_panel=_MODEL)
+]
+Epochs = Annotated[int | None, typer.Option(min=1, rich_help_panel=_MODEL)]
+BatchSize = Annotated[int | None, typer.Option(min=1, rich_help_panel=_MODEL)]
+LearningRate = Annotated[float | None, typer.Option(rich_help_panel=_MODEL)]
+MaxLength = Annotated[
+    int,
+    typer.Option(
+        min=8,
+        max=512,
+        help="Longest sequence in ids; longer texts are cut.",
+        rich_help_panel=_MODEL,
+    ),
+]
+Seed = Annotated[
+    int, typer.Option(help="Of weights, shuffling and made splits.", rich_help_panel=_MODEL)
+]
+
+
+def _data(
+    source: str,
+    text_column: str | None,
+    label_columns: str,
+    separator: str | None,
+    labels: str,
+    kind: TaskKind | None,
+    seed: int,
+) -> DataSettings:
+    return DataSettings(
+        source=source,
+        text_column=text_column,
+        label_columns=_names(label_columns),
+        label_separator=separator,
+        labels=_names(labels),
+        kind=kind.value if kind else None,
+        seed=seed,
+    )
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _model(
+    model: str,
+    revision: str | None,
+    epochs: int | None,
+    batch_size: int | None,
+    learning_rate: float | None,
+    max_length: int,
+    seed: int,
+) -> FineTuneSettings:
+    settings = FineTuneSettings(model=model, revision=revision, max_length=max_length, seed=seed)
+    if epochs is None and batch_size is None and learning_rate is None:
+        return settings
+    chosen = settings.effective.override(
+        epochs=epochs, batch_size=batch_size, learning_rate=learning_rate
+    )
+    return FineTuneSettings(
+        model=model, revision=revision, hyperparameters=chosen, max_length=max_length, seed=seed
+    )
+
+
+@app.command()
+def finetune(
+    output: Annotated[Path, typer.Option("--out", help="The checkpoint's folder.")] = Path(
+        "build/finetuned"
+    ),
+    model: Model = SMALL,
+    revision: Revision = None,
+    data: Data = "sample:sentiment",
+    text_column: TextColumn = None,
+    label_columns: LabelColumns = "",
+    label_separator: LabelSeparator = None,
+    labels: Labels = "",
+    task: Kind = None,
+    epochs: Epochs = None,
+    batch_size: BatchSize = None,
+    learning_rate: LearningRate = None,
+    max_length: MaxLength = DEFAULT_MAX_LENGTH,
+    seed: Seed = 13,
+) -> None:
+    """Fine-tune a classifier and write a checkpoint (safetensors and tokenizer)."""
+    from export.pipeline import describe_data
+    from export.publish import check_destination
+    from export.training.finetune import fine_tune, is_run
+
+    check_destination(output, is_ours=is_run)
+    dataset = load_dataset(
+        _data(data, text_column, label_columns, label_separator, labels, task, seed)
+    )
+    describe_data(dataset)
+    settings = _model(model, revision, epochs, batch_size, learning_rate, max_length, seed)
+    result = fine_tune(dataset, settings, output)
+    _print_training(result)
+    out.print(
+        f"next: {program()} export --target tflite --model {output} --data {data}",
+        markup=False,
+        soft_wrap=True,
+    )
+
+
+@app.command()
+def export(
+    target: Annotated[
+        str, typer.Option(help="onnx, tflite or all; several with commas between.")
+    ] = "tflite",
+    recipe: Annotated[
+        str, typer.Option(help="Recipes with commas between, made for every target.")
+    ] = "float32,int8",
+    output: Annotated[
+        Path | None, typer.Option("--out", help="The bundle's folder; dist/TARGET by default.")
+    ] = None,
+    finetune_when: Annotated[
+        FineTuneWhen,
+        typer.Option(
+            "--finetune",
+            help="auto: only if the model has not learned the data's labels yet.",
+            rich_help_panel=_MODEL,
+        ),
+    ] = FineTuneWhen.AUTO,
+    model: Model = SMALL,
+    revision: Revision = None,
+    data: Data = "sample:sentiment",
+    text_column: TextColumn = None,
+    label_columns: LabelColumns = "",
+    label_separator: LabelSeparator = None,
+    labels: Labels = "",
+    task: Kind = None,
+    epochs: Epochs = None,
+    batch_size: BatchSize = None,
+    learning_rate: LearningRate = None,
+    max_length: MaxLength = DEFAULT_MAX_LENGTH,
+    reference_limit: Annotated[
+        int, typer.Option(min=1, help="Most validation texts that the gate uses.")
+    ] = 2000,
+    seed: Seed = 13,
+) -> None:
+    """Make a bundle: fine-tune if needed, convert, quantize, judge.
+
+    Exit status: 0 the gate is green and the bundle is there, 1 the gate failed, 2 it could not be
+    made or not be judged.
+    """
+    from export.pipeline import ExportSettings, export_bundle
+
+    settings = ExportSettings(
+        targets=_names(target),
+        recipes=_names(recipe),
+        out=output or Path("dist") / target.replace(",", "-"),
+        data=_data(data, text_column, label_columns, label_separator, labels, task, seed),
+        model=_model(model, revision, epochs, batch_size, learning_rate, max_length, seed),
+        fine_tune=finetune_when.value,
+        reference_limit=reference_limit,
+    )
+    exported = export_bundle(settings)
+    _print_export(exported)
+
+
+def _print_training(result: FineTuned) -> None:
+    name = result.metric_name
+    table = Table()
+    for column in ("epoch", "training loss", "validation loss", f"validation {name}", "seconds"):
+        table.add_column(column, justify="right")
+    for epoch in result.epochs:
+        table.add_row(
+            f"{epoch.number}{' ←' if epoch.number == result.best else '  '}",
+            f"{epoch.training_loss:.4f}",
+            f"{epoch.validation_loss:.4f}",
+            f"{epoch.metric:.4f}",
+            f"{epoch.seconds:.1f}",
+        )
+    out.print(table)
+    out.print(
+        f"kept epoch {result.best}; {name} on validation {result.validation[name]:.4f}, on test "
+        f"{result.test[name]:.4f}; {result.parameters:,} parameters, {result.seconds:.0f} s",
+        soft_wrap=True,
+    )
+    out.print(f"bag of words + logistic regression on test: {result.baseline_test:.4f}")
+    if result.test[name] <= result.baseline_test:
+        out.print("[yellow]the transformer does not beat the bag of words on this data[/]")
+    size = sum(file.stat().st_size for file in result.checkpoint.iterdir())
+    out.print(f"wrote {result.checkpoint} ({megabytes(size)})", markup=False)
+
+
+def _print_export(exported: Exported) -> None:
+    from runtime.parity.table import explanations, terminal_table
+
+    report = exported.report
+    out.print(terminal_table(report))
+    for line in explanations(report):
+        out.print(f"  {line}", markup=False, soft_wrap=True)
+    if exported.bundle is None:
+        out.print(f"gate: {report.verdict.upper()}; no bundle was made", style="bold red")
+        out.print(f"the rejected files, for study: {exported.rejected}", markup=False)
+        raise typer.Exit(FAIL if report.verdict == "fail" else ERROR)
+    weights = 4 * exported.manifest.source.parameters
+    for artifact in exported.manifest.artifacts:
+        share = artifact.bytes / weights
+        out.print(
+            f"  {artifact.path:<20} {megabytes(artifact.bytes):>9}, {share:.2f} of PyTorch's "
+            "float32 weights",
+            markup=False,
+        )
+    bundle = exported.bundle
+    out.print(f"gate: PASS; bundle: {bundle}", style="bold green", markup=False)
+    out.print(f'next: {program()} classify {bundle} "not bad at all"', markup=False)
+    out.print(f"      {program()} inspect {bundle}", markup=False)
+    out.print(f"      {program()} parity {bundle}", markup=False)
+
+
+def main() -> None:
+    """Entry point of mobile-export."""
+    no_warnings()
+    run(app)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,148 @@
+"""Which checkpoint is exported: as it is, fine-tuned first, or one that an earlier run finished."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from export.checkpoint import Checkpoint, find_checkpoint, load_classifier, load_tokenizer
+from export.data.task import Example, TextDataset
+from export.golden_writer import choose_validation
+from export.reference import reference_from_model, reference_logits
+from export.settings import SMALL, FineTuneSettings
+from runtime.errors import UserError
+from runtime.files import canonical_json
+from runtime.manifest import TaskSpec
+from runtime.parity.metrics import one_hot
+from runtime.parity.reference_gate import doubts_about_reference
+
+FineTuneMode = Literal["auto", "always", "never"]
+
+# Enough texts to tell a trained model from a constant answer.
+_PROBE_TEXTS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What to do with MODEL=.
+
+    Attributes:
+        checkpoint: to export as it is; None means fine-tune first.
+        reason: one sentence for the user.
+    """
+
+    checkpoint: Checkpoint | None
+    reason: str
+
+
+def task_spec(dataset: TextDataset, labels: tuple[str, ...]) -> TaskSpec:
+    """The manifest's task; multi-label thresholds are 0.5."""
+    if dataset.is_multi_label:
+        return TaskSpec("multi_label", "sigmoid", labels, (0.5,) * len(labels))
+    return TaskSpec("single_label", "softmax", labels)
+
+
+def choose(dataset: TextDataset, settings: FineTuneSettings, mode: FineTuneMode) -> Choice:
+    """Decide whether MODEL= needs fine-tuning.
+
+    ``auto`` exports a checkpoint as it is if its head fits the data's labels and beats the best
+    constant answer on the validation texts; otherwise it is fine-tuned first.
+
+    Raises:
+        UserError: the checkpoint cannot be read, or mode is ``never`` and it does not fit.
+    """
+    if settings.model == SMALL:
+        if mode == "never":
+            raise UserError(
+                "there is nothing to export without fine-tuning",
+                why="the small default starts from random weights",
+                todo="name a fine-tuned checkpoint: MODEL=folder",
+            )
+        return Choice(None, "the small default is trained from scratch")
+    if mode == "always":
+        return Choice(None, f"{settings.model} is fine-tuned, as asked")
+    checkpoint = find_checkpoint(settings.model, settings.revision)
+    misfit = _misfit(checkpoint, dataset)
+    if mode == "never":
+        if misfit:
+            raise UserError(
+                f"{checkpoint.name} cannot be exported as it is",
+                why=misfit,
+                todo="drop FINETUNE=never to fine-tune it first, or name other DATA=",
+            )
+        return Choice(checkpoint, f"{checkpoint.name} is exported as it is, as asked")
+    misfit = misfit or _not_learned(checkpoint, dataset, settings.max_length)
+    if misfit:
+        return Choice(None, f"{checkpoint.name} is fine-tuned first: {misfit}")
+    return Choice(checkpoint, f"{checkpoint.name} already solves the task and is exported as it is")
+
+
+def labels_of(checkpoint: Checkpoint, dataset: TextDataset) -> tuple[str, ...]:
+    """The labels in the order of the logits: the checkpoint's, or the data's if it names none."""
+    return checkpoint.labels if checkpoint.names_labels else dataset.labels
+
+
+def relabel(dataset: TextDataset, labels: tuple[str, ...]) -> TextDataset:
+    """The dataset with its label indices in another order; `labels` may hold more."""
+    index = [labels.index(label) for label in dataset.labels]
+    splits = {
+        name: tuple(Example(e.text, tuple(sorted(index[i] for i in e.labels))) for e in rows)
+        for name, rows in dataset.splits.items()
+    }
+    return replace(dataset, labels=labels, splits=splits)
+
+
+def _misfit(checkpoint: Checkpoint, dataset: TextDataset) -> str:
+    """Why the head does not fit the data; empty if it does."""
+    if not checkpoint.has_head:
+        return "it has no classification head"
+    if checkpoint.is_multi_label != dataset.is_multi_label:
+        kinds = ("single-label", "multi-label")
+        return (
+            f"its head is {kinds[checkpoint.is_multi_label]} and the data "
+            f"{kinds[dataset.is_multi_label]}"
+        )
+    if not checkpoint.names_labels:
+        if len(checkpoint.labels) != len(dataset.labels):
+            return f"its head has {len(checkpoint.labels)} labels, the data {len(dataset.labels)}"
+        return ""
+    strange = [label for label in dataset.labels if label not in checkpoint.labels]
+    return f"its head does not know the label {strange[0]!r}" if strange else ""
+
+
+def _not_learned(checkpoint: Checkpoint, dataset: TextDataset, max_length: int) -> str:
+    labels = labels_of(checkpoint, dataset)
+    texts = choose_validation(relabel(dataset, labels).splits["validation"], _PROBE_TEXTS)
+    reference = reference_from_model(load_classifier(checkpoint))
+    tokenizer = load_tokenizer(checkpoint)
+    tokenizer.enable_truncation(max_length=min(max_length, reference.max_positions))
+    tokenizer.no_padding()
+    logits = reference_logits(reference, [tokenizer.encode(e.text).ids for e in texts])
+    targets = one_hot([e.labels for e in texts], len(labels))
+    doubts = doubts_about_reference(logits, targets, task_spec(dataset, labels))
+    return doubts[0] if doubts else ""
+
+
+def checkpoint_folder(root: Path, dataset: TextDataset, settings: FineTuneSettings) -> Path:
+    """Where a fine-tuned checkpoint of this data and these settings lies.
+
+    The name carries a hash of both, so that a finished run is found again and a change of either
+    trains anew. A local starting checkpoint counts with its weights' hash.
+    """
+    origin = settings.model
+    if origin != SMALL:
+        checkpoint = find_checkpoint(origin, settings.revision)
+        origin = f"{checkpoint.name}@{checkpoint.weights_sha256()}"
+    key = canonical_json(
+        {
+            "data": dataset.sha256(),
+            "origin": origin,
+            "settings": asdict(replace(settings, model="", revision=None)),
+            "hyperparameters": asdict(settings.effective),
+        }
+    )
+    digest = hashlib.sha256(key.encode()).hexdigest()[:12]
+    plain = "".join(c if c.isalnum() else "-" for c in dataset.name).strip("-")
+    return root / f"{plain}-{digest}"

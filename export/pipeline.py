@@ -1,0 +1,246 @@
+"""The main job: data and model → a judged bundle."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from export.bundle_writer import Facts, MadeArtifact, judge_and_seal
+from export.checkpoint import Checkpoint, load_classifier, load_tokenizer, read_checkpoint
+from export.data import DataSettings, load_dataset
+from export.data.report import problem_lines
+from export.data.task import TextDataset
+from export.golden_writer import choose_validation, golden_from_reference
+from export.model_choice import (
+    FineTuneMode,
+    checkpoint_folder,
+    choose,
+    labels_of,
+    relabel,
+    task_spec,
+)
+from export.publish import check_destination, publish_folder, staging_folder
+from export.recipes import Recipe, recipes
+from export.reference import Reference, reference_from_model
+from export.settings import FineTuneSettings, lengths_up_to
+from export.targets import Target, targets
+from export.targets.precision import check_precision
+from export.tokenizers import describe_tokenizer, write_tokenizer
+from export.training.finetune import RUN_FILE, FineTuned, fine_tune, is_run
+from runtime.bundle import MANIFEST
+from runtime.console import note, progress_bar, stage
+from runtime.errors import UserError
+from runtime.manifest import Manifest, SourceSpec
+from runtime.parity.judge import ParityReport
+from runtime.sessions import session_modules
+
+ALL = "all"
+FLOAT = "float32"
+
+
+@dataclass(frozen=True, slots=True)
+class ExportSettings:
+    """One export.
+
+    Attributes:
+        targets: target names, or ``all``.
+        recipes: recipe names, made for every target.
+        out: the bundle's folder.
+        data: labelled texts: for fine-tuning and for the gate.
+        model: what to start from, and how to fine-tune it if that is needed.
+        fine_tune: when to fine-tune.
+        checkpoints: folder of fine-tuned checkpoints, used again by later runs.
+        reference_limit: most validation texts in the reference set.
+    """
+
+    targets: tuple[str, ...]
+    out: Path
+    recipes: tuple[str, ...] = (FLOAT, "int8")
+    data: DataSettings = field(default_factory=DataSettings)
+    model: FineTuneSettings = field(default_factory=FineTuneSettings)
+    fine_tune: FineTuneMode = "auto"
+    checkpoints: Path = Path("build/checkpoints")
+    reference_limit: int = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """What an export made.
+
+    Attributes:
+        bundle: the folder; None unless the verdict is a pass.
+        rejected: where the artifacts of a verdict other than pass were left, without a manifest.
+    """
+
+    bundle: Path | None
+    rejected: Path | None
+    manifest: Manifest
+    report: ParityReport
+
+
+def is_bundle(path: Path) -> bool:
+    """Whether a folder may be replaced by a new bundle."""
+    return (path / MANIFEST).is_file()
+
+
+def plan(settings: ExportSettings) -> list[tuple[Target, list[Recipe]]]:
+    """Targets and recipes by name, before any work is done.
+
+    Raises:
+        UserError: a name is unknown (the known ones are listed), a target's packages or runtime
+            are missing, or the output folder holds something else.
+    """
+    known = targets()
+    names = list(known) if ALL in settings.targets else list(dict.fromkeys(settings.targets))
+    unknown = [name for name in names if name not in known]
+    if unknown or not names:
+        raise UserError(
+            f"unknown TARGET {unknown[0]!r}" if unknown else "no TARGET was named",
+            todo=f"choose one of: {', '.join([*known, ALL])}",
+        )
+    chosen = []
+    for name in names:
+        missing = known[name].available() or session_modules()[name].available()
+        if missing:
+            raise UserError(missing)
+        available = recipes(name)
+        for recipe in settings.recipes:
+            if recipe not in available:
+                raise UserError(
+                    f"unknown RECIPE {recipe!r} for the target {name}",
+                    todo=f"choose among: {', '.join(available)}",
+                )
+        chosen.append((known[name], [available[recipe] for recipe in settings.recipes]))
+    check_destination(settings.out, is_ours=is_bundle)
+    return chosen
+
+
+def export_bundle(settings: ExportSettings) -> Exported:
+    """Run the whole way.
+
+    Raises:
+        UserError: anything that the user can put right; nothing is left half written.
+    """
+    chosen = plan(settings)
+    with stage(f"reading {settings.data.source}"):
+        dataset = load_dataset(settings.data)
+    describe_data(dataset)
+    checkpoint = _checkpoint(dataset, settings)
+    dataset = relabel(dataset, labels_of(checkpoint, dataset))
+    reference = reference_from_model(load_classifier(checkpoint))
+    max_length = min(settings.model.max_length, reference.max_positions)
+    lengths = lengths_up_to(max_length)
+    with staging_folder(settings.out) as staging:
+        tokenizer = load_tokenizer(checkpoint)
+        spec = describe_tokenizer(tokenizer, max_length)
+        write_tokenizer(tokenizer, spec, staging)
+        validation = choose_validation(dataset.splits["validation"], settings.reference_limit)
+        with stage("PyTorch float32 reference"), progress_bar("reference") as progress:
+            golden = golden_from_reference(
+                reference, staging, spec, validation, lengths, progress=progress
+            )
+        made = [
+            artifact
+            for target, wanted in chosen
+            for artifact in _make(target, wanted, reference, lengths, staging)
+        ]
+        facts = Facts(
+            name=settings.out.name,
+            task=task_spec(dataset, dataset.labels),
+            tokenizer=spec,
+            source=_source(checkpoint, reference),
+            dataset=dataset,
+            metrics=_training_metrics(checkpoint),
+        )
+        with stage("parity gate"), progress_bar("judging") as progress:
+            manifest, report = judge_and_seal(
+                staging, facts, made, golden, progress=lambda _, done, total: progress(done, total)
+            )
+        if report.verdict == "pass":
+            publish_folder(staging, settings.out, is_ours=is_bundle)
+            return Exported(settings.out, None, manifest, report)
+        rejected = settings.out.with_name(f"{settings.out.name}.rejected")
+        shutil.rmtree(rejected, ignore_errors=True)
+        staging.rename(rejected)
+        return Exported(None, rejected, manifest, report)
+
+
+def describe_data(dataset: TextDataset) -> None:
+    """Say how the data was understood and which rows were left out."""
+    sizes = ", ".join(f"{len(rows)} {split}" for split, rows in dataset.splits.items())
+    kind = dataset.kind.replace("_", "-")
+    note(f"  {dataset.name}: {kind}, {len(dataset.labels)} labels, {sizes}")
+    for line in (*dataset.notes, *problem_lines(dataset)):
+        note(f"  {line}")
+
+
+def obtain_fine_tuned(
+    dataset: TextDataset, settings: FineTuneSettings, destination: Path
+) -> FineTuned | None:
+    """Fine-tune into `destination`, or None where a finished run lies there already."""
+    if is_run(destination):
+        note(f"  using the finished checkpoint {destination} (FINETUNE=always trains it anew)")
+        return None
+    return fine_tune(dataset, settings, destination)
+
+
+def _checkpoint(dataset: TextDataset, settings: ExportSettings) -> Checkpoint:
+    choice = choose(dataset, settings.model, settings.fine_tune)
+    note(f"  {choice.reason}")
+    if choice.checkpoint is not None:
+        return choice.checkpoint
+    folder = checkpoint_folder(settings.checkpoints, dataset, settings.model)
+    if settings.fine_tune == "always" and is_run(folder):
+        shutil.rmtree(folder)
+    with stage(f"fine-tuning {settings.model.model} on {dataset.name}"):
+        obtain_fine_tuned(dataset, settings.model, folder)
+    record = json.loads((folder / RUN_FILE).read_bytes())
+    return read_checkpoint(folder, name=record["model"], revision=record["revision"])
+
+
+def _make(
+    target: Target,
+    wanted: list[Recipe],
+    reference: Reference,
+    lengths: tuple[int, ...],
+    staging: Path,
+) -> list[MadeArtifact]:
+    """Convert once, quantize once per recipe, and read every file back."""
+    scratch = staging.parent / f"{target.TARGET}_float{target.SUFFIX}"
+    with stage(f"converting to {target.TARGET}"):
+        target.convert(reference, lengths, scratch)
+    made = []
+    for recipe in wanted:
+        path = staging / recipe.file
+        if recipe.precision == FLOAT:
+            shutil.copyfile(scratch, path)
+        else:
+            with stage(f"quantizing {recipe.file}: {recipe.summary}"):
+                target.quantize(scratch, recipe, path)
+        description = target.describe(path)
+        check_precision(description, recipe, recipe.file)
+        made.append(MadeArtifact(target.TARGET, recipe, description))
+    scratch.unlink()
+    return made
+
+
+def _source(checkpoint: Checkpoint, reference: Reference) -> SourceSpec:
+    return SourceSpec(
+        model=checkpoint.name,
+        architecture="DistilBertForSequenceClassification",
+        revision=checkpoint.revision,
+        sha256=checkpoint.weights_sha256(),
+        parameters=sum(p.numel() for p in reference.module.parameters()),
+    )
+
+
+def _training_metrics(checkpoint: Checkpoint) -> dict[str, float]:
+    """Metrics of the run that made the checkpoint, where it was ours."""
+    file = checkpoint.path / RUN_FILE
+    if not file.is_file():
+        return {}
+    record = json.loads(file.read_bytes())
+    metrics = {f"test_{name}": value for name, value in record["test"].items()}
+    return metrics | {"test_bag_of_words_baseline": record["bag_of_words"]["test"]}

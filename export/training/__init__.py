@@ -1,0 +1,1 @@
+"""Fine-tuning: text and labels → a checkpoint folder."""

@@ -1,0 +1,100 @@
+"""The commands as a user calls them: exit statuses, one line for a mistake, no traceback."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from support import ROOT, weather_rows, write_csv
+
+
+def mobile_export(*arguments: str | Path, **options: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "export", *map(str, arguments)],
+        cwd=ROOT, capture_output=True, text=True, check=False, **options,  # type: ignore[call-overload]
+    )  # fmt: skip
+
+
+def assert_one_line(done: subprocess.CompletedProcess[str], *words: str) -> None:
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    lines = [line for line in done.stderr.splitlines() if line.startswith("error:")]
+    assert len(lines) == 1, done.stderr
+    for word in words:
+        assert word in lines[0]
+
+
+@pytest.mark.parametrize(
+    "command", ["", "finetune", "export", "parity", "classify", "inspect"], ids=lambda c: c or "all"
+)
+def test_help_answers_without_torch(command: str) -> None:
+    done = mobile_export(*([command] if command else []), "--help")
+    assert done.returncode == 0
+    assert "Usage" in done.stdout
+
+
+def test_unknown_target() -> None:
+    done = mobile_export("export", "--target", "tflight")
+    assert_one_line(done, "unknown TARGET 'tflight'", "onnx, tflite, all")
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda f: None, ("nothing.csv",)),
+        (lambda f: f.write_text(""), ("nothing.csv", "empty")),
+        (lambda f: f.write_text("text,label\n"), ("nothing.csv",)),
+        (lambda f: f.write_text("text,mood\ngood,x\nbad,y\n"), ("label",)),
+        (lambda f: write_csv(f, [(t, "x") for t, _ in weather_rows()]), ("one class",)),
+        (lambda f: f.write_bytes(b"text,label\n\xff\xfe,x\n"), ("UTF-8",)),
+    ],
+    ids=["missing", "empty", "header-only", "no-label-column", "one-class", "not-utf8"],
+)
+def test_bad_data(tmp_path: Path, make, words: tuple[str, ...]) -> None:  # type: ignore[no-untyped-def]
+    file = tmp_path / "nothing.csv"
+    make(file)
+    options = ["--data", file, "--out", tmp_path / "out", "--label-columns", "label"]
+    done = mobile_export("export", "--target", "onnx", *options)
+    assert_one_line(done, *words)
+    assert not (tmp_path / "out").exists()
+
+
+def test_bad_models(tmp_path: Path, checkpoint_folder: Path, weather_file: Path) -> None:
+    common = ["export", "--target", "onnx", "--data", weather_file, "--out", tmp_path / "out"]
+    assert_one_line(mobile_export(*common, "--model", "./missing"), "there is no folder ./missing")
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    for file in checkpoint_folder.iterdir():
+        (broken / file.name).write_bytes(file.read_bytes())
+    weights = broken / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    assert_one_line(mobile_export(*common, "--model", broken), "corrupt")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["broken"]
+
+
+def test_impossible_numbers() -> None:
+    done = mobile_export("finetune", "--learning-rate", "7")
+    assert_one_line(done, "learning rate")
+    assert mobile_export("finetune", "--epochs", "0").returncode == 2
+
+
+def test_finetune_then_export_then_classify(
+    tmp_path: Path, checkpoint_folder: Path, weather_file: Path
+) -> None:
+    data = ["--data", weather_file, "--max-length", "64"]
+    model = ["--model", checkpoint_folder]
+    run = tmp_path / "run"
+    done = mobile_export("finetune", "--epochs", "1", *model, *data, "--out", run)
+    assert done.returncode == 0, done.stderr
+    assert "training loss" in done.stdout
+    assert "bag of words" in done.stdout
+    out = tmp_path / "bundle"
+    done = mobile_export("export", "--target", "onnx", "--model", run, *data, "--out", out)
+    assert done.returncode == 0, done.stderr
+    assert "gate: PASS" in done.stdout
+    done = mobile_export("classify", out, "the lake is icy again")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[0].strip() == "snowy"

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+from importlib.resources import files
+from typing import Any
+
+import pytest
+
+from export.recipes import parse_recipe, recipes
+from export.targets import targets
+from export.targets.base import Description, WeightInfo
+from export.targets.precision import check_precision, summarise
+from runtime.errors import UserError
+from runtime.parity.gates import FIGURES, REQUIRED
+
+ALL = [recipe for target in targets() for recipe in recipes(target).values()]
+
+
+@pytest.mark.parametrize("recipe", ALL, ids=lambda r: f"{r.target}-{r.name}")
+def test_every_recipe_has_a_whole_gate_beside_what_was_observed(recipe: Any) -> None:
+    for architecture, limits in recipe.gate.items():
+        assert set(REQUIRED) <= set(limits) <= set(FIGURES)
+        for name, limit in limits.items():
+            seen = recipe.observed[architecture][name]
+            good = seen <= limit if FIGURES[name].bound == "max" else seen >= limit
+            assert good, f"{name}: observed {seen}, limit {limit}"
+
+
+def test_every_target_has_both_default_recipes() -> None:
+    for target, module in targets().items():
+        found = recipes(target)
+        assert {"float32", "int8"} <= set(found)
+        assert all(recipe.file.endswith(module.SUFFIX) for recipe in found.values())
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('name = "int8"', "name =", "is not TOML"),
+        ('name = "int8"', 'title = "int8"', "missing or unknown fields"),
+        ("[weights.embedding]", "[weights.embeddings]", "is incomplete"),
+        ("granularity =", "grain =", "is incomplete"),
+        ("observed =", "seen =", "is incomplete"),
+    ],
+)
+def test_broken_recipes_are_refused(old: str, new: str, message: str) -> None:
+    text = (files("export.recipes") / "onnx_int8.toml").read_text(encoding="utf-8")
+    assert old in text
+    with pytest.raises(UserError, match=message):
+        parse_recipe(text.replace(old, new), "x.toml")
+
+
+def _described(*weights: WeightInfo) -> Description:
+    return Description((), (), None, {}, weights, {})
+
+
+LINEAR = WeightInfo("w", (256, 128), "int8", "linear", 128)
+TABLE = WeightInfo("t", (1000, 64), "int8", "embedding", 1000)
+
+
+def test_a_silently_skipped_weight_is_found() -> None:
+    recipe = recipes("onnx")["int8"]
+    check_precision(_described(LINEAR, TABLE), recipe, "a")
+    for bad in (
+        WeightInfo("x", (256, 128), "float32", "linear", 0),
+        WeightInfo("x", (1000, 64), "float32", "embedding", 0),
+        WeightInfo("x", (1000, 64), "float32", "other", 0),
+        WeightInfo("x", (256, 128), "int8", "linear", 1),
+        WeightInfo("x", (1000, 64), "int8", "embedding", 1),
+    ):
+        with pytest.raises(UserError, match="the recipe int8 left x"):
+            check_precision(_described(LINEAR, TABLE, bad), recipe, "a")
+    with pytest.raises(UserError, match="no large weight"):
+        check_precision(_described(WeightInfo("b", (8,), "float32", "other", 0)), recipe, "a")
+
+
+def test_a_float_recipe_refuses_integers() -> None:
+    with pytest.raises(UserError, match="the recipe float32 left w"):
+        check_precision(_described(LINEAR), recipes("onnx")["float32"], "a")
+
+
+def test_summary_counts_elements() -> None:
+    small = WeightInfo("b", (300,), "float32", "other", 0)
+    big = WeightInfo("f", (300, 300), "float32", "linear", 0)
+    summary = summarise(_described(LINEAR, TABLE, small, big))
+    assert summary.elements == {"float32": 90_300, "int8": 256 * 128 + 64_000}
+    assert summary.float_weights == ("f",)

@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from export.checkpoint import find_checkpoint, load_classifier
+from export.reference import LogitsOnly, reference_from_model, reference_logits
+
+
+@pytest.fixture
+def model(checkpoint_folder: Path):  # type: ignore[no-untyped-def]
+    return load_classifier(find_checkpoint(str(checkpoint_folder))).eval()
+
+
+def test_it_is_transformers_own_answer(model) -> None:  # type: ignore[no-untyped-def]
+    generator = torch.Generator().manual_seed(1)
+    ids = torch.randint(5, 90, (6, 20), generator=generator, dtype=torch.int32)
+    mask = torch.ones_like(ids)
+    for row, length in enumerate((20, 1, 2, 9, 19, 13)):
+        mask[row, length:] = 0
+    with torch.inference_mode():
+        ours = LogitsOnly(model)(ids, mask)
+        theirs = model(input_ids=ids.long(), attention_mask=mask.long()).logits
+    torch.testing.assert_close(ours, theirs, atol=2e-6, rtol=0)
+
+
+def test_padding_does_not_matter(model) -> None:  # type: ignore[no-untyped-def]
+    reference = reference_from_model(model)
+    alone = reference_logits(reference, [[2, 9, 3]])
+    ids = torch.tensor([[2, 9, 3, 0, 0, 0]], dtype=torch.int32)
+    mask = torch.tensor([[1, 1, 1, 0, 0, 0]], dtype=torch.int32)
+    with torch.inference_mode():
+        padded = reference.module(ids, mask).numpy()
+    np.testing.assert_allclose(padded, alone, atol=2e-6)
+
+
+def test_facts_and_progress(model) -> None:  # type: ignore[no-untyped-def]
+    reference = reference_from_model(model)
+    assert (reference.labels, reference.max_positions) == (3, 64)
+    seen: list[tuple[int, int]] = []
+    logits = reference_logits(
+        reference, [[2, 3], [2, 5, 3]], progress=lambda *step: seen.append(step)
+    )
+    assert logits.shape == (2, 3)
+    assert logits.dtype == np.float32
+    assert seen == [(1, 2), (2, 2)]
+    assert not any(p.requires_grad for p in reference.module.parameters())

@@ -1,0 +1,61 @@
+"""What the tests share: a small real task and settings that train on it in seconds."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import random
+from pathlib import Path
+
+from export.data import DataSettings
+from export.pipeline import ExportSettings
+from export.settings import FineTuneSettings, Hyperparameters, SmallModel
+
+ROOT = Path(__file__).resolve().parent.parent
+TINY = SmallModel(vocab_size=300, dim=64, layers=2, heads=4, hidden_dim=128, dropout=0.0)
+TINY_SETTINGS = FineTuneSettings(
+    small=TINY,
+    max_length=64,
+    hyperparameters=Hyperparameters(
+        epochs=3, batch_size=16, learning_rate=2e-3, weight_decay=0.01, warmup_share=0.1
+    ),
+)
+
+
+def weather_rows() -> list[tuple[str, str]]:
+    """A three-class task that a tiny transformer learns in seconds."""
+    subjects = ("the sky", "this morning", "our street", "the whole coast", "my garden", "the lake")
+    words = {
+        "sunny": ("bright", "cloudless", "golden", "warm and clear"),
+        "rainy": ("wet", "drenched", "dripping", "soaked through"),
+        "snowy": ("white", "frozen over", "covered in snow", "icy"),
+    }
+    ends = ("today", "again", "since noon", "as far as I can see", "and calm", "they say")
+    rows = [
+        (f"{subject} is {word} {end}", label)
+        for label, choices in words.items()
+        for subject, word, end in itertools.product(subjects, choices, ends)
+    ]
+    random.Random(5).shuffle(rows)
+    return rows
+
+
+def write_csv(path: Path, rows: list[tuple[str, str]]) -> Path:
+    """Rows under the header text,label."""
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(("text", "label"))
+        writer.writerows(rows)
+    return path
+
+
+def export_settings(checkpoint: Path, data: Path, out: Path, **values: object) -> ExportSettings:
+    """Export a checkpoint as it is."""
+    model = FineTuneSettings(model=str(checkpoint), small=TINY, max_length=64)
+    return ExportSettings(
+        out=out,
+        data=DataSettings(source=str(data)),
+        model=model,
+        checkpoints=out.parent / "checkpoints",
+        **({"targets": ("onnx",), "fine_tune": "never"} | values),  # type: ignore[arg-type]
+    )
