@@ -2,6 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
 .PHONY: help export finetune parity classify inspect test test-full lint format clean
 
 PYTHON ?= python3
@@ -14,6 +15,9 @@ PINS := $(shell cat pyproject.toml constraints.txt | cksum | cut -d' ' -f1)
 STAMP_EXPORT := $(VENV)/.export-$(PINS)
 STAMP_DEV := $(VENV)/.dev-$(PINS)
 STAMP_LIGHT := $(LIGHT)/.runtime-$(PINS)
+# Runtimes that do not work beside today's numpy, for the slow tests.
+OLD_TFLITE := .venv-tflite-2.14/bin/python
+FIRST_LITERT := .venv-litert-1.0.1/bin/python
 
 # On Linux the plain name brings gigabytes of CUDA; the +cpu build is asked for by name, so that pip
 # fails at once instead.
@@ -61,8 +65,8 @@ test: $(STAMP_DEV) $(STAMP_LIGHT) ## lint and every test that takes seconds
 	@$(MAKE) --no-print-directory lint
 	@$(VENV)/bin/python -m pytest -m 'not slow' -n 2 --dist loadfile $(ARGS)
 
-test-full: $(STAMP_DEV) $(STAMP_LIGHT) ## the slow matrix too: full-size model, old runtimes, no network
-	@$(VENV)/bin/python -m pytest $(ARGS)
+test-full: $(STAMP_DEV) $(STAMP_LIGHT) $(OLD_TFLITE) $(FIRST_LITERT) ## every test: full-size model, old runtimes too
+	@OLD_TFLITE_PYTHON=$(OLD_TFLITE) FIRST_LITERT_PYTHON=$(FIRST_LITERT) $(VENV)/bin/python -m pytest $(ARGS)
 
 lint: $(STAMP_DEV) ## ruff, types, import directions
 	@$(VENV)/bin/ruff check .
@@ -75,7 +79,7 @@ format: $(STAMP_DEV) ## let ruff format
 	@$(VENV)/bin/ruff format .
 
 clean: ## remove environments, caches, checkpoints and dist/
-	rm -rf $(VENV) $(LIGHT) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf $(VENV) $(LIGHT) .venv-tflite-2.14 .venv-litert-1.0.1 build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
 
 define new_venv
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -93,7 +97,7 @@ $(STAMP_EXPORT):
 
 $(STAMP_DEV): $(STAMP_EXPORT)
 	@echo '· installing the test tools into $(VENV) (once) …' >&2
-	@$(VENV)/bin/pip install $(PIP_FLAGS) --editable '.[export,parquet,dev]'
+	@$(VENV)/bin/pip install $(PIP_FLAGS) --editable '.[export,parquet,hub,dev]'
 	@touch $@
 
 $(STAMP_LIGHT):
@@ -101,3 +105,9 @@ $(STAMP_LIGHT):
 	@echo '· installing the runtimes, without torch, into $(LIGHT) (once, half a minute) …' >&2
 	@$(LIGHT)/bin/pip install $(PIP_FLAGS) --editable '.[onnx,tflite]'
 	@touch $@
+
+$(OLD_TFLITE): RUNTIME = tflite-runtime==2.14.0
+$(FIRST_LITERT): RUNTIME = ai-edge-litert==1.0.1
+$(OLD_TFLITE) $(FIRST_LITERT):
+	$(PYTHON) -m venv --clear $(@D)/..
+	@$(@D)/pip install --quiet --disable-pip-version-check $(RUNTIME) 'numpy==1.26.4' 'tokenizers==0.23.3'
