@@ -21,6 +21,7 @@ class Hyperparameters:
         weight_decay: AdamW's decoupled decay.
         warmup_share: share of all steps in which the rate rises from 0.
         label_smoothing: single-label only.
+        group_by_length: batches of texts of like length, so that little time goes into padding.
     """
 
     epochs: int
@@ -29,6 +30,7 @@ class Hyperparameters:
     weight_decay: float
     warmup_share: float
     label_smoothing: float = 0.0
+    group_by_length: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what cannot train.
@@ -48,7 +50,12 @@ class Hyperparameters:
 
 # The DistilBERT paper's and transformers' usual fine-tuning settings.
 PRETRAINED = Hyperparameters(
-    epochs=3, batch_size=16, learning_rate=5e-5, weight_decay=0.01, warmup_share=0.1
+    epochs=3,
+    batch_size=16,
+    learning_rate=5e-5,
+    weight_decay=0.01,
+    warmup_share=0.1,
+    group_by_length=True,
 )
 FROM_SCRATCH = Hyperparameters(
     epochs=20, batch_size=32, learning_rate=1e-3, weight_decay=0.01, warmup_share=0.1
@@ -63,6 +70,8 @@ class SmallModel:
         vocab_size: most tokens of its own WordPiece vocabulary.
         dim, layers, heads, hidden_dim: DistilBertConfig's sizes.
         dropout: on embeddings, residuals and attention.
+        initializer_range: standard deviation of the first weights. BERT's 0.02 suits 768 dimensions;
+            at 128 it costs ten points of accuracy on the sample in the same number of epochs.
     """
 
     vocab_size: int = 8000
@@ -71,6 +80,7 @@ class SmallModel:
     heads: int = 4
     hidden_dim: int = 512
     dropout: float = 0.1
+    initializer_range: float = 0.06
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,7 @@ def check_precision(description: Description, recipe: Recipe, artifact: str) -> 
             raise UserError(
                 f"{artifact}: the recipe {recipe.name} left {weight.name} {list(weight.shape)} "
                 f"in {weight.precision} with {weight.scales} scales",
-                why=f"it asks for {rule.precision} per {rule.granularity} for {weight.role} weights",
+                why=f"{weight.role} weights should be {rule.precision} per {rule.granularity}",
                 todo="report it, or export with RECIPE=float32",
             )
     if not seen & {"linear", "embedding"}:

@@ -73,6 +73,7 @@ def _small(settings: FineTuneSettings, dataset: TextDataset) -> Start:
         dropout=size.dropout,
         attention_dropout=size.dropout,
         seq_classif_dropout=size.dropout,
+        initializer_range=size.initializer_range,
         pad_token_id=tokenizer.token_to_id("[PAD]"),
         id2label=dict(enumerate(dataset.labels)),
         label2id={label: i for i, label in enumerate(dataset.labels)},
