@@ -29,7 +29,7 @@ from export.targets import Target, targets
 from export.targets.precision import check_precision
 from export.tokenizers import describe_tokenizer, write_tokenizer
 from export.training.finetune import RUN_FILE, FineTuned, fine_tune, is_run
-from runtime.bundle import MANIFEST
+from runtime.bundle import MANIFEST, PARITY
 from runtime.console import note, progress_bar, stage
 from runtime.errors import UserError
 from runtime.manifest import Manifest, SourceSpec
@@ -83,6 +83,11 @@ class Exported:
 def is_bundle(path: Path) -> bool:
     """Whether a folder may be replaced by a new bundle."""
     return (path / MANIFEST).is_file()
+
+
+def is_rejected(path: Path) -> bool:
+    """Whether a folder holds what an earlier run's gate turned down."""
+    return (path / PARITY).is_file() and not is_bundle(path)
 
 
 def plan(settings: ExportSettings) -> list[tuple[Target, list[Recipe]]]:
@@ -158,13 +163,14 @@ def export_bundle(settings: ExportSettings) -> Exported:
             manifest, report = judge_and_seal(
                 staging, facts, made, golden, progress=lambda _, done, total: progress(done, total)
             )
-        if report.verdict == "pass":
-            publish_folder(staging, settings.out, is_ours=is_bundle)
-            return Exported(settings.out, None, manifest, report)
         rejected = settings.out.with_name(f"{settings.out.name}.rejected")
-        shutil.rmtree(rejected, ignore_errors=True)
-        staging.rename(rejected)
-        return Exported(None, rejected, manifest, report)
+        if report.verdict != "pass":
+            publish_folder(staging, rejected, is_ours=is_rejected)
+            return Exported(None, rejected, manifest, report)
+        publish_folder(staging, settings.out, is_ours=is_bundle)
+        if is_rejected(rejected):  # an earlier run's; its evidence is out of date
+            shutil.rmtree(rejected, ignore_errors=True)
+        return Exported(settings.out, None, manifest, report)
 
 
 def describe_data(dataset: TextDataset) -> None:

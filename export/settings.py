@@ -70,8 +70,9 @@ class SmallModel:
         vocab_size: most tokens of its own WordPiece vocabulary.
         dim, layers, heads, hidden_dim: DistilBertConfig's sizes.
         dropout: on embeddings, residuals and attention.
-        initializer_range: standard deviation of the first weights. BERT's 0.02 suits 768 dimensions;
-            at 128 it costs ten points of accuracy on the sample in the same number of epochs.
+        initializer_range: standard deviation of the first weights. BERT's 0.02 suits 768
+            dimensions; at 128 it cost ten points of accuracy on the sample (0.748 against 0.843
+            after 14 epochs).
     """
 
     vocab_size: int = 8000

@@ -156,6 +156,7 @@ def test_a_failing_gate_leaves_no_bundle_and_keeps_the_old_one(
     assert [c["figure"] for c in checks if not c["passed"]] == ["sqnr_db"]
 
     assert export_bundle(settings).bundle == out
+    assert not failed.rejected.exists(), "out of date"
     before = _bytes(out)
     with monkeypatch.context() as patch:
         patch.setattr("export.pipeline.recipes", _strict)
