@@ -284,6 +284,8 @@ def _print_export(exported: Exported) -> None:
         out.print(f"  {line}", markup=False, soft_wrap=True)
     if exported.bundle is None:
         out.print(f"gate: {report.verdict.upper()}; no bundle was made", style="bold red")
+        if report.reference_doubts:
+            out.print("train it better first: more EPOCHS=, more data, or a pretrained MODEL=")
         out.print(f"the rejected files, for study: {exported.rejected}", markup=False)
         raise typer.Exit(FAIL if report.verdict == "fail" else ERROR)
     weights = 4 * exported.manifest.source.parameters

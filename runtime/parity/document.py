@@ -24,7 +24,11 @@ def parity_document(report: ParityReport) -> dict[str, Any]:
     return {
         "schema_version": PARITY_SCHEMA,
         "verdict": report.verdict,
-        "reference": {"metric": report.metric, "value": _number(report.reference_metric)},
+        "reference": {
+            "metric": report.metric,
+            "value": _number(report.reference_metric),
+            "doubts": list(report.reference_doubts),
+        },
         "cases": {"validation": report.validation_cases, "awkward": report.awkward_cases},
         "wrong_ids": list(report.wrong_ids),
         "artifacts": [_artifact(artifact) for artifact in report.artifacts],

@@ -50,7 +50,7 @@ class ArtifactReport:
     Attributes:
         checks: each figure against its limit; empty where it could not be judged.
         figures: every figure, gated or not.
-        doubts: reasons why a pass would mean nothing.
+        doubts: reasons of its own why a pass would mean nothing.
         lengths: sequence length → cases that ran at it; empty where any length runs.
         environment: runtime, version, processor.
         logits: the artifact's own, float32 [cases, labels].
@@ -75,12 +75,14 @@ class ParityReport:
     Attributes:
         metric: name of the task metric.
         reference_metric: the reference's own on the validation texts.
+        reference_doubts: reasons why agreeing with the reference would mean nothing.
         wrong_ids: names of cases whose text did not become the golden ids.
     """
 
     verdict: Verdict
     metric: str
     reference_metric: float
+    reference_doubts: tuple[str, ...]
     validation_cases: int
     awkward_cases: int
     wrong_ids: tuple[str, ...]
@@ -141,7 +143,7 @@ def judge(
         }
         gate = gates[artifact.path]
         limits = gate.limits.get(architecture())
-        unknown = list(doubts)
+        unknown = []
         checks: tuple[Check, ...] = ()
         if limits is None:
             unknown.append(f"the recipe has no limits for {architecture()}")
@@ -150,7 +152,7 @@ def judge(
         idle = [str(length) for length in artifact.lengths or () if not lengths.get(length)]
         if idle:
             unknown.append(f"no case has the sequence length {', '.join(idle)}")
-        verdict = verdict_of(checks, tuple(unknown))
+        verdict = verdict_of(checks, (*doubts, *unknown))
         reports.append(
             ArtifactReport(
                 path=artifact.path,
@@ -169,6 +171,7 @@ def judge(
         verdict=worst([report.verdict for report in reports]),
         metric=task_metric_name(task),
         reference_metric=reference_metric,
+        reference_doubts=doubts,
         validation_cases=len(validation),
         awkward_cases=len(golden.cases) - len(validation),
         wrong_ids=wrong_ids,

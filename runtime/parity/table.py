@@ -54,7 +54,7 @@ def terminal_table(report: ParityReport) -> Table:
 
 def explanations(report: ParityReport) -> list[str]:
     """Why artifacts did not pass: failed checks with value and limit, doubts, wrong ids."""
-    lines = []
+    lines = [f"parity means nothing here: {doubt}" for doubt in report.reference_doubts]
     for artifact in report.artifacts:
         for check in artifact.checks:
             if not check.passed:
