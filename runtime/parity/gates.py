@@ -32,7 +32,7 @@ FIGURES = {
     "max_rel": Figure("max", "", "largest difference over the reference's root mean square"),
     "cosine": Figure("min", "", "cosine of all logits"),
     "sqnr_db": Figure("min", "dB", "signal to quantization noise"),
-    "flip_rate": Figure("max", "", "share of decisions that differ"),
+    "flip_rate": Figure("max", "", "share of decisions on validation texts that differ"),
     "large_margin_flips": Figure("max", "", "flips where the reference was sure"),
     "padding_rel": Figure(
         "max", "", "change of a logit by padding, over the reference's root mean square"
@@ -73,16 +73,18 @@ def check_all(figures: dict[str, float], limits: dict[str, float]) -> tuple[Chec
     missing = [name for name in REQUIRED if name not in limits]
     if missing:
         raise UserError(f"the gate has no limit for {', '.join(missing)}")
-    checks = [
-        Check("non_finite", figures["non_finite"], 0.0, "max", passed=figures["non_finite"] == 0.0)
-    ]
     for name, limit in limits.items():
         if name not in FIGURES or math.isnan(limit):
             raise UserError(
                 f"the gate has the limit {name} = {limit}",
                 why=f"a limit is a number for one of: {', '.join(FIGURES)}",
             )
-        value, bound = figures[name], FIGURES[name].bound
+    checks = [
+        Check("non_finite", figures["non_finite"], 0.0, "max", passed=figures["non_finite"] == 0.0)
+    ]
+    # In FIGURES' order, so that the report does not depend on how the limits were stored.
+    for name in sorted(limits, key=list(FIGURES).index):
+        limit, value, bound = limits[name], figures[name], FIGURES[name].bound
         passed = value <= limit if bound == "max" else value >= limit
         checks.append(Check(name, value, limit, bound, passed=passed))
     return tuple(checks)

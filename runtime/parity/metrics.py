@@ -74,8 +74,11 @@ def decision_figures(reference: Logits, artifact: Logits, task: TaskSpec) -> dic
 
     Returns:
         ``decisions`` and ``flips`` (counts), ``flip_rate`` (flips / decisions) and
-        ``large_margin_flips`` (count). Non-finite logits count as flips at a large margin.
+        ``large_margin_flips`` (count). Non-finite logits count as flips at a large margin. For no
+        texts, every figure is 0 but the rate, which is NaN and meets no limit.
     """
+    if len(reference) == 0:
+        return {"decisions": 0.0, "flips": 0.0, "flip_rate": math.nan, "large_margin_flips": 0.0}
     before, after = decisions(reference, task), decisions(artifact, task)
     margin = margins(reference, task)
     flipped = np.not_equal(before, after)

@@ -27,7 +27,8 @@ def _row(artifact: ArtifactReport) -> tuple[str, ...]:
         f"{f['p99_abs']:.2e}",
         f"{f['cosine']:.6f}",
         "∞" if math.isinf(f["sqnr_db"]) else f"{f['sqnr_db']:.1f}",
-        f"{f['flips']:.0f} of {f['decisions']:.0f}",
+        f"{f['flips']:.0f} of {f['decisions']:.0f}"
+        + (f" +{f['awkward_flips']:.0f}" if f["awkward_flips"] else ""),
         # 0.0 - x and not -x: no drop is +0.0000.
         f"{f['metric']:.4f} ({0.0 - f['metric_drop']:+.4f})",
     )

@@ -59,6 +59,11 @@ def test_flips_and_their_margins() -> None:
     assert decision_figures(reference, sure, SINGLE)["large_margin_flips"] == 1
 
 
+def test_no_texts_meet_no_limit() -> None:
+    empty = np.zeros((0, 2), dtype=np.float32)
+    assert math.isnan(decision_figures(empty, empty, SINGLE)["flip_rate"])
+
+
 def test_multi_label_flips_count_label_by_label() -> None:
     figures = decision_figures(f32([[1, -1], [1, 1]]), f32([[1, 1], [1, 1]]), MULTI)
     assert (figures["decisions"], figures["flips"]) == (4, 1)
