@@ -56,7 +56,7 @@ parity: $(STAMP_LIGHT) ## judge a bundle, without torch: BUNDLE=
 	@$(LIGHT)/bin/mobile-runtime parity '$(or $(BUNDLE),$(error name the bundle: make parity BUNDLE=dist/tflite))' $(ARGS)
 
 classify: $(STAMP_LIGHT) ## label a text, without torch: BUNDLE= TEXT='…'
-	@$(LIGHT)/bin/mobile-runtime classify '$(or $(BUNDLE),$(error name the bundle: make classify BUNDLE=dist/tflite TEXT="…"))' $(if $(TEXT),"$$TEXT") $(ARGS)
+	@$(LIGHT)/bin/mobile-runtime classify '$(or $(BUNDLE),$(error name the bundle: make classify BUNDLE=dist/tflite TEXT="…"))' $(if $(filter-out undefined,$(origin TEXT)),"$$TEXT") $(ARGS)
 
 inspect: $(STAMP_LIGHT) ## verify a bundle's hashes and show what it holds: BUNDLE=
 	@$(LIGHT)/bin/mobile-runtime inspect '$(or $(BUNDLE),$(error name the bundle: make inspect BUNDLE=dist/tflite))' $(ARGS)

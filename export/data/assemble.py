@@ -25,7 +25,8 @@ def assemble(source: RawSource, settings: DataSettings) -> TextDataset:
             its rows are broken.
     """
     schema = understand(source.splits["train"], settings, source.kind)
-    notes = [*source.notes, schema.sentence()]
+    # A source that declares its kind left nothing to understand.
+    notes = [*source.notes, *([] if source.kind else [schema.sentence()])]
     rows: dict[str, list[NamedRow]] = {}
     problems: list[RowProblem] = []
     read: dict[str, int] = {}

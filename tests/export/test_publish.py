@@ -1,8 +1,9 @@
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import pytest
 
 from export.publish import check_destination, publish_folder, staging_folder
 from runtime.errors import UserError
+
+from support import ROOT
 
 
 def ours(path: Path) -> bool:
@@ -68,29 +71,37 @@ def test_a_parent_that_cannot_be_made(tmp_path: Path) -> None:
         _publish(tmp_path / "file" / "out", "one")
 
 
-def _publish_for_ever(out: Path) -> None:
-    n = 0
-    while True:
-        n += 1
-        with staging_folder(out) as staging:
-            for i in range(20):
-                (staging / f"part{i}").write_text(str(n))
-            (staging / "mark").write_text(str(n))
-            publish_folder(staging, out, is_ours=ours)
+_PUBLISH_FOR_EVER = """
+import sys
+from itertools import count
+from pathlib import Path
+from export.publish import publish_folder, staging_folder
+out = Path(sys.argv[1])
+for n in count(1):
+    with staging_folder(out) as staging:
+        for i in range(20):
+            (staging / f"part{i}").write_text(str(n))
+        (staging / "mark").write_text(str(n))
+        publish_folder(staging, out, is_ours=lambda path: (path / "mark").is_file())
+    if n == 1:
+        print("published", flush=True)
+"""
 
 
 def test_killed_at_any_moment_it_is_whole(tmp_path: Path) -> None:
     """SIGKILL a process that replaces the folder all the time: never a mixture, never nothing."""
     out = tmp_path / "out"
     _publish(out, "0")
-    context = multiprocessing.get_context("fork")
     seen = set()
     for round_ in range(12):
-        child = context.Process(target=_publish_for_ever, args=(out,))
-        child.start()
-        time.sleep(0.05 + 0.013 * round_)
-        os.kill(child.pid or 0, signal.SIGKILL)
-        child.join()
+        child = subprocess.Popen(
+            [sys.executable, "-c", _PUBLISH_FOR_EVER, str(out)], cwd=ROOT, stdout=subprocess.PIPE
+        )
+        with child.stdout as pipe:  # type: ignore[union-attr]
+            assert pipe.readline() == b"published\n"
+            time.sleep(0.02 + 0.0037 * round_)
+            os.kill(child.pid, signal.SIGKILL)
+        child.wait()
         number = (out / "mark").read_text()
         seen.add(number)
         parts = {path.read_text() for path in out.glob("part*")}
