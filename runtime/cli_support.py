@@ -31,9 +31,11 @@ def run(app: typer.Typer) -> None:
         where = f"{error.filename}: " if error.filename else ""
         _say(f"{where}{error.strerror or error}.")
         sys.exit(ERROR)
-    except KeyboardInterrupt:
-        _say("interrupted; nothing was changed.")
-        sys.exit(_INTERRUPTED)
+    except SystemExit as leaving:
+        # typer turns Ctrl-C into this status without a word.
+        if leaving.code == _INTERRUPTED:
+            _say("interrupted; nothing was half written.")
+        raise
 
 
 def program() -> str:

@@ -93,6 +93,25 @@ def test_a_shape_that_is_not_the_configs(copied: Path) -> None:
         load_classifier(checkpoint, labels=("a", "b"))
 
 
+def test_an_encoder_alone_and_a_checkpoint_in_parts(copied: Path, tmp_path: Path) -> None:
+    """What AutoModel saves has no prefix; what is large is saved in several files."""
+    from transformers import DistilBertModel
+
+    whole = load_classifier(find_checkpoint(str(copied)))
+    alone, parts = tmp_path / "alone", tmp_path / "parts"
+    DistilBertModel.from_pretrained(copied).save_pretrained(alone)
+    assert not find_checkpoint(str(alone)).has_head
+    encoder = load_classifier(find_checkpoint(str(alone)), labels=("a", "b"))
+    same = "distilbert.transformer.layer.1.ffn.lin2.weight"
+    assert torch.equal(encoder.state_dict()[same], whole.state_dict()[same])
+    whole.save_pretrained(parts, max_shard_size="100KB")
+    assert len(list(parts.glob("*.safetensors"))) > 1
+    checkpoint = find_checkpoint(str(parts))
+    assert checkpoint.labels == ("rainy", "snowy", "sunny")
+    again = load_classifier(checkpoint)
+    assert all(torch.equal(v, whole.state_dict()[k]) for k, v in again.state_dict().items())
+
+
 def test_a_new_head_on_the_same_encoder(copied: Path) -> None:
     old = load_classifier(find_checkpoint(str(copied)))
     new = load_classifier(find_checkpoint(str(copied)), labels=("x", "y"), multi_label=True)

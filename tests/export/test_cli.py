@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -73,6 +74,25 @@ def test_bad_models(tmp_path: Path, checkpoint_folder: Path, weather_file: Path)
     weights.write_bytes(weights.read_bytes()[:1000])
     assert_one_line(mobile_export(*common, "--model", broken), "corrupt")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["broken"]
+
+
+def test_interrupted(tmp_path: Path, weather_file: Path) -> None:
+    child = subprocess.Popen(
+        [sys.executable, "-m", "export", "export", "--target", "onnx",
+         "--data", str(weather_file), "--out", str(tmp_path / "out")],
+        cwd=ROOT, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert child.stderr is not None
+    seen = ""
+    while "fine-tuning small" not in seen:
+        seen = child.stderr.readline()
+        assert seen, "it ended by itself"
+    child.send_signal(signal.SIGINT)
+    rest = child.communicate()[1]
+    assert child.returncode == 130
+    assert rest.splitlines()[-1] == "error: interrupted; nothing was half written."
+    assert "Traceback" not in rest
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_impossible_numbers() -> None:
