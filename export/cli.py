@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
 
 import runtime.cli
 from export.data import DataSettings, load_dataset
@@ -22,7 +21,6 @@ from runtime.console import megabytes, out
 
 if TYPE_CHECKING:
     from export.pipeline import Exported
-    from export.training.finetune import FineTuned
 
 app = typer.Typer(
     help="Fine-tune DistilBERT, export it for phones, and prove that the logits agree.",
@@ -177,6 +175,7 @@ def finetune(
     from export.pipeline import describe_data
     from export.publish import check_destination
     from export.training.finetune import fine_tune, is_run
+    from export.training.table import print_training
 
     check_destination(output, is_ours=is_run)
     dataset = load_dataset(
@@ -185,7 +184,7 @@ def finetune(
     describe_data(dataset)
     settings = _model(model, revision, epochs, batch_size, learning_rate, max_length, seed)
     result = fine_tune(dataset, settings, output)
-    _print_training(result)
+    print_training(result)
     out.print(
         f"next: {program()} export --target tflite --model {output} --data {data}",
         markup=False,
@@ -249,35 +248,12 @@ def export(
     _print_export(exported)
 
 
-def _print_training(result: FineTuned) -> None:
-    name = result.metric_name
-    table = Table()
-    for column in ("epoch", "training loss", "validation loss", f"validation {name}", "seconds"):
-        table.add_column(column, justify="right")
-    for epoch in result.epochs:
-        table.add_row(
-            f"{epoch.number}{' ←' if epoch.number == result.best else '  '}",
-            f"{epoch.training_loss:.4f}",
-            f"{epoch.validation_loss:.4f}",
-            f"{epoch.metric:.4f}",
-            f"{epoch.seconds:.1f}",
-        )
-    out.print(table)
-    out.print(
-        f"kept epoch {result.best}; {name} on validation {result.validation[name]:.4f}, on test "
-        f"{result.test[name]:.4f}; {result.parameters:,} parameters, {result.seconds:.0f} s",
-        soft_wrap=True,
-    )
-    out.print(f"bag of words + logistic regression on test: {result.baseline_test:.4f}")
-    if result.test[name] <= result.baseline_test:
-        out.print("[yellow]the transformer does not beat the bag of words on this data[/]")
-    size = sum(file.stat().st_size for file in result.checkpoint.iterdir())
-    out.print(f"wrote {result.checkpoint} ({megabytes(size)})", markup=False)
-
-
 def _print_export(exported: Exported) -> None:
+    from export.training.table import print_training
     from runtime.parity.table import explanations, terminal_table
 
+    if exported.training is not None:
+        print_training(exported.training)
     report = exported.report
     out.print(terminal_table(report))
     for line in explanations(report):

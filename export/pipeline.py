@@ -72,12 +72,14 @@ class Exported:
     Attributes:
         bundle: the folder; None unless the verdict is a pass.
         rejected: where the artifacts of a verdict other than pass were left, without a manifest.
+        training: the fine-tuning that came first, None where the checkpoint was there already.
     """
 
     bundle: Path | None
     rejected: Path | None
     manifest: Manifest
     report: ParityReport
+    training: FineTuned | None
 
 
 def is_bundle(path: Path) -> bool:
@@ -132,7 +134,7 @@ def export_bundle(settings: ExportSettings) -> Exported:
     with stage(f"reading {settings.data.source}"):
         dataset = load_dataset(settings.data)
     describe_data(dataset)
-    checkpoint = _checkpoint(dataset, settings)
+    checkpoint, training = _checkpoint(dataset, settings)
     dataset = relabel(dataset, labels_of(checkpoint, dataset))
     reference = reference_from_model(load_classifier(checkpoint))
     max_length = min(settings.model.max_length, reference.max_positions)
@@ -166,11 +168,11 @@ def export_bundle(settings: ExportSettings) -> Exported:
         rejected = settings.out.with_name(f"{settings.out.name}.rejected")
         if report.verdict != "pass":
             publish_folder(staging, rejected, is_ours=is_rejected)
-            return Exported(None, rejected, manifest, report)
+            return Exported(None, rejected, manifest, report, training)
         publish_folder(staging, settings.out, is_ours=is_bundle)
         if is_rejected(rejected):  # an earlier run's; its evidence is out of date
             shutil.rmtree(rejected, ignore_errors=True)
-        return Exported(settings.out, None, manifest, report)
+        return Exported(settings.out, None, manifest, report, training)
 
 
 def describe_data(dataset: TextDataset) -> None:
@@ -182,28 +184,23 @@ def describe_data(dataset: TextDataset) -> None:
         note(f"  {line}")
 
 
-def obtain_fine_tuned(
-    dataset: TextDataset, settings: FineTuneSettings, destination: Path
-) -> FineTuned | None:
-    """Fine-tune into `destination`, or None where a finished run lies there already."""
-    if is_run(destination):
-        note(f"  using the finished checkpoint {destination} (FINETUNE=always trains it anew)")
-        return None
-    return fine_tune(dataset, settings, destination)
-
-
-def _checkpoint(dataset: TextDataset, settings: ExportSettings) -> Checkpoint:
+def _checkpoint(
+    dataset: TextDataset, settings: ExportSettings
+) -> tuple[Checkpoint, FineTuned | None]:
+    """The checkpoint to export, and the fine-tuning that made it, if there was one just now."""
     choice = choose(dataset, settings.model, settings.fine_tune)
     note(f"  {choice.reason}")
     if choice.checkpoint is not None:
-        return choice.checkpoint
+        return choice.checkpoint, None
     folder = checkpoint_folder(settings.checkpoints, dataset, settings.model)
-    if settings.fine_tune == "always" and is_run(folder):
-        shutil.rmtree(folder)
-    with stage(f"fine-tuning {settings.model.model} on {dataset.name}"):
-        obtain_fine_tuned(dataset, settings.model, folder)
+    training = None
+    if is_run(folder) and settings.fine_tune != "always":
+        note(f"  using the finished checkpoint {folder} (FINETUNE=always trains it anew)")
+    else:
+        with stage(f"fine-tuning {settings.model.model} on {dataset.name}"):
+            training = fine_tune(dataset, settings.model, folder)
     record = json.loads((folder / RUN_FILE).read_bytes())
-    return read_checkpoint(folder, name=record["model"], revision=record["revision"])
+    return read_checkpoint(folder, name=record["model"], revision=record["revision"]), training
 
 
 def _make(

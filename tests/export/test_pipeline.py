@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -94,11 +95,13 @@ def test_from_texts_alone_with_the_small_default(weather_file: Path, tmp_path: P
     )
     first = export_bundle(settings)
     assert first.bundle is not None
+    assert first.training is not None
+    assert first.training.metric_name == "accuracy"
     assert [a.path for a in first.manifest.artifacts] == ["model_int8.onnx"]
     (run,) = (tmp_path / "checkpoints").iterdir()
     trained = (run / "training.json").stat().st_mtime_ns
     before = _bytes(tmp_path / "out")
-    export_bundle(settings)
+    assert export_bundle(settings).training is None
     assert (run / "training.json").stat().st_mtime_ns == trained, "a finished run is used again"
     assert _bytes(tmp_path / "out") == before
     export_bundle(replace(settings, fine_tune="always"))
@@ -168,8 +171,6 @@ def test_a_recipe_that_skips_weights_fails_the_export(
     checkpoint_folder: Path, weather_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The converter hands back the float file, as ai-edge-quantizer once did."""
-    import shutil
-
     from export.targets import targets
 
     monkeypatch.setattr(targets()["onnx"], "quantize", lambda a, _, b: shutil.copyfile(a, b))
@@ -179,10 +180,10 @@ def test_a_recipe_that_skips_weights_fails_the_export(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_killed_at_any_moment_there_is_the_old_bundle_or_none(
+def test_killed_at_any_moment_there_is_a_whole_bundle(
     bundle_folder: Path, checkpoint_folder: Path, weather_file: Path, tmp_path: Path
 ) -> None:
-    out = tmp_path / "out"
+    out = Path(shutil.copytree(bundle_folder, tmp_path / "out"))
     script = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
         "from pathlib import Path; from support import export_settings\n"
@@ -202,5 +203,4 @@ def test_killed_at_any_moment_there_is_the_old_bundle_or_none(
         os.kill(child.pid, signal.SIGKILL)
         child.wait()
         child.stdout.close()
-        if out.exists():
-            open_bundle(out)
+        open_bundle(out)
