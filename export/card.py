@@ -78,7 +78,8 @@ def _where(report: ParityReport) -> str:
         text = f"{environment['runtime']} {environment['version']}, {environment['machine']}"
         if text not in seen:
             seen.append(text)
-    return " and ".join(seen)
+    processor = f" ({', '.join(report.processor)})" if report.processor else ""
+    return " and ".join(seen) + processor
 
 
 def _activation(manifest: Manifest) -> str:

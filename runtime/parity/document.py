@@ -10,6 +10,7 @@ from typing import Any
 from runtime.errors import BundleError
 from runtime.parity.gates import FIGURES
 from runtime.parity.judge import ArtifactReport, GateSpec, ParityReport
+from runtime.processor import architecture
 
 PARITY_SCHEMA = 1
 
@@ -30,6 +31,7 @@ def parity_document(report: ParityReport) -> dict[str, Any]:
             "doubts": list(report.reference_doubts),
         },
         "cases": {"validation": report.validation_cases, "awkward": report.awkward_cases},
+        "processor": {"architecture": architecture(), "features": list(report.processor)},
         "wrong_ids": list(report.wrong_ids),
         "artifacts": [_artifact(artifact) for artifact in report.artifacts],
         "scope": list(SCOPE),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from runtime.parity.metrics import (
     tensor_figures,
 )
 from runtime.parity.reference_gate import doubts_about_reference
+from runtime.processor import architecture, features
 from runtime.sessions import open_session
 from runtime.sessions.base import SessionSettings, pad_to
 from runtime.tokenizer import TextTokenizer
@@ -76,6 +76,7 @@ class ParityReport:
         metric: name of the task metric.
         reference_metric: the reference's own on the validation texts.
         reference_doubts: reasons why agreeing with the reference would mean nothing.
+        processor: instruction sets that int8 results depend on.
         wrong_ids: names of cases whose text did not become the golden ids.
     """
 
@@ -85,14 +86,9 @@ class ParityReport:
     reference_doubts: tuple[str, ...]
     validation_cases: int
     awkward_cases: int
+    processor: tuple[str, ...]
     wrong_ids: tuple[str, ...]
     artifacts: tuple[ArtifactReport, ...]
-
-
-def architecture() -> str:
-    """The processor's architecture under one name per kind: such as ``x86_64`` or ``arm64``."""
-    machine = platform.machine().lower()
-    return {"amd64": "x86_64", "aarch64": "arm64"}.get(machine, machine)
 
 
 def worst(verdicts: list[Verdict]) -> Verdict:
@@ -174,6 +170,7 @@ def judge(
         reference_doubts=doubts,
         validation_cases=len(validation),
         awkward_cases=len(golden.cases) - len(validation),
+        processor=features(),
         wrong_ids=wrong_ids,
         artifacts=tuple(reports),
     )

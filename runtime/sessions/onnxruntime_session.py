@@ -88,7 +88,7 @@ class OnnxruntimeSession:
             UserError: a wrong shape or dtype, more ids than the model has positions for, or ids
                 outside the vocabulary.
         """
-        check_batch(input_ids, attention_mask, self._longest)
+        check_batch(input_ids, attention_mask, self._longest, self._settings.vocab_size)
         # ONNX counts negative indices from the end, so they would run and be wrong.
         if (lowest := int(input_ids.min())) < 0:
             raise UserError(f"input_ids holds {lowest}", why="ids start at 0")

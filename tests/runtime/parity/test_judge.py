@@ -9,7 +9,7 @@ import pytest
 from runtime.bundle import GOLDEN, PARITY, Bundle
 from runtime.golden import AWKWARD, VALIDATION, Golden, read_golden
 from runtime.parity.document import parity_document, read_gates
-from runtime.parity.judge import architecture, judge, worst
+from runtime.parity.judge import judge, worst
 from runtime.parity.table import explanations, rows
 
 
@@ -74,4 +74,3 @@ def test_verdicts_and_names() -> None:
     assert worst(["pass", "unknown"]) == "unknown"
     assert worst(["pass"]) == "pass"
     assert worst([]) == "unknown"
-    assert architecture() in ("x86_64", "arm64")

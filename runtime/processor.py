@@ -1,0 +1,44 @@
+"""Which processor produced a figure: int8 arithmetic differs by instruction set."""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+
+_CPUINFO = Path("/proc/cpuinfo")
+
+# Linux's names of what runtimes choose their integer kernels by. AVX2 without a VNNI saturates in
+# 16 bits (onnxruntime#14642); arm64 without asimddp has no dot product.
+_FEATURES = (
+    "avx2",
+    "avx_vnni",
+    "avx512f",
+    "avx512_vnni",
+    "avx512_bf16",
+    "amx_int8",
+    "asimd",
+    "asimddp",
+    "i8mm",
+    "sve",
+    "sme",
+)
+
+
+def architecture() -> str:
+    """The processor's architecture under one name per kind, such as ``x86_64`` or ``arm64``."""
+    machine = platform.machine().lower()
+    return {"amd64": "x86_64", "aarch64": "arm64"}.get(machine, machine)
+
+
+def features() -> tuple[str, ...]:
+    """Instruction sets that int8 results depend on; empty where the system does not tell."""
+    try:
+        lines = _CPUINFO.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return ()
+    for line in lines:
+        name, _, value = line.partition(":")
+        if name.strip() in ("flags", "Features"):
+            there = set(value.split())
+            return tuple(feature for feature in _FEATURES if feature in there)
+    return ()
