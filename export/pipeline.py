@@ -8,7 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from export.bundle_writer import Facts, MadeArtifact, judge_and_seal
-from export.checkpoint import Checkpoint, load_classifier, load_tokenizer, read_checkpoint
+from export.checkpoint import (
+    CLASSIFIER,
+    Checkpoint,
+    load_classifier,
+    load_tokenizer,
+    read_checkpoint,
+)
 from export.data import DataSettings, load_dataset
 from export.data.report import problem_lines
 from export.data.task import TextDataset
@@ -232,7 +238,7 @@ def _make(
 def _source(checkpoint: Checkpoint, reference: Reference) -> SourceSpec:
     return SourceSpec(
         model=checkpoint.name,
-        architecture="DistilBertForSequenceClassification",
+        architecture=CLASSIFIER,
         revision=checkpoint.revision,
         sha256=checkpoint.weights_sha256(),
         parameters=sum(p.numel() for p in reference.module.parameters()),

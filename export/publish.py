@@ -33,20 +33,33 @@ def staging_folder(destination: Path) -> Iterator[Path]:
     prefix = f".{destination.name}.staging-"
     try:
         parent.mkdir(parents=True, exist_ok=True)
-        _sweep(parent, prefix)
-        staging = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
+        # One run at a time here: a folder that is not locked yet looks like a left-over.
+        with _locked_folder(parent):
+            _sweep(parent, prefix)
+            staging = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
+            lock = (staging / _LOCK).open("w")
+            fcntl.flock(lock, fcntl.LOCK_EX)
     except OSError as error:
         raise UserError(
             f"{parent} cannot be written", why=str(error.strerror), todo="choose another OUT="
         ) from error
-    with (staging / _LOCK).open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with lock:
         content = staging / destination.name
         content.mkdir()
         try:
             yield content
         finally:
             shutil.rmtree(staging, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _locked_folder(folder: Path) -> Iterator[None]:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def _sweep(parent: Path, prefix: str) -> None:
