@@ -6,6 +6,7 @@ answer at once.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,6 +15,7 @@ import typer
 
 import runtime.cli
 from export.data import DataSettings, load_dataset
+from export.data.report import describe_data
 from export.quiet import no_warnings
 from export.settings import DEFAULT_MAX_LENGTH, SMALL, FineTuneSettings
 from runtime.cli_support import ERROR, FAIL, program, run
@@ -147,9 +149,7 @@ def _model(
     chosen = settings.effective.override(
         epochs=epochs, batch_size=batch_size, learning_rate=learning_rate
     )
-    return FineTuneSettings(
-        model=model, revision=revision, hyperparameters=chosen, max_length=max_length, seed=seed
-    )
+    return replace(settings, hyperparameters=chosen)
 
 
 @app.command()
@@ -172,7 +172,6 @@ def finetune(
     seed: Seed = 13,
 ) -> None:
     """Fine-tune a classifier and write a checkpoint (safetensors and tokenizer)."""
-    from export.pipeline import describe_data
     from export.publish import check_destination
     from export.training.finetune import fine_tune, is_run
     from export.training.table import print_training

@@ -37,11 +37,11 @@ class Choice:
     reason: str
 
 
-def task_spec(dataset: TextDataset, labels: tuple[str, ...]) -> TaskSpec:
+def task_spec(dataset: TextDataset) -> TaskSpec:
     """The manifest's task; multi-label thresholds are 0.5."""
     if dataset.is_multi_label:
-        return TaskSpec("multi_label", "sigmoid", labels, (0.5,) * len(labels))
-    return TaskSpec("single_label", "softmax", labels)
+        return TaskSpec("multi_label", "sigmoid", dataset.labels, (0.5,) * len(dataset.labels))
+    return TaskSpec("single_label", "softmax", dataset.labels)
 
 
 def choose(dataset: TextDataset, settings: FineTuneSettings, mode: FineTuneMode) -> Choice:
@@ -113,15 +113,15 @@ def _misfit(checkpoint: Checkpoint, dataset: TextDataset) -> str:
 
 
 def _not_learned(checkpoint: Checkpoint, dataset: TextDataset, max_length: int) -> str:
-    labels = labels_of(checkpoint, dataset)
-    texts = choose_validation(relabel(dataset, labels).splits["validation"], _PROBE_TEXTS)
+    dataset = relabel(dataset, labels_of(checkpoint, dataset))
+    texts = choose_validation(dataset.splits["validation"], _PROBE_TEXTS)
     reference = reference_from_model(load_classifier(checkpoint))
     tokenizer = load_tokenizer(checkpoint)
     tokenizer.enable_truncation(max_length=min(max_length, reference.max_positions))
     tokenizer.no_padding()
     logits = reference_logits(reference, [tokenizer.encode(e.text).ids for e in texts])
-    targets = one_hot([e.labels for e in texts], len(labels))
-    doubts = doubts_about_reference(logits, targets, task_spec(dataset, labels))
+    targets = one_hot([e.labels for e in texts], len(dataset.labels))
+    doubts = doubts_about_reference(logits, targets, task_spec(dataset))
     return doubts[0] if doubts else ""
 
 

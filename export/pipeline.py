@@ -16,7 +16,7 @@ from export.checkpoint import (
     read_checkpoint,
 )
 from export.data import DataSettings, load_dataset
-from export.data.report import problem_lines
+from export.data.report import describe_data
 from export.data.task import TextDataset
 from export.golden_writer import choose_validation, golden_from_reference
 from export.model_choice import (
@@ -161,7 +161,7 @@ def export_bundle(settings: ExportSettings) -> Exported:
         ]
         facts = Facts(
             name=settings.out.name,
-            task=task_spec(dataset, dataset.labels),
+            task=task_spec(dataset),
             tokenizer=spec,
             source=_source(checkpoint, reference),
             dataset=dataset,
@@ -179,15 +179,6 @@ def export_bundle(settings: ExportSettings) -> Exported:
         if is_rejected(rejected):  # an earlier run's; its evidence is out of date
             shutil.rmtree(rejected, ignore_errors=True)
         return Exported(settings.out, None, manifest, report, training)
-
-
-def describe_data(dataset: TextDataset) -> None:
-    """Say how the data was understood and which rows were left out."""
-    sizes = ", ".join(f"{len(rows)} {split}" for split, rows in dataset.splits.items())
-    kind = dataset.kind.replace("_", "-")
-    note(f"  {dataset.name}: {kind}, {len(dataset.labels)} labels, {sizes}")
-    for line in (*dataset.notes, *problem_lines(dataset)):
-        note(f"  {line}")
 
 
 def _checkpoint(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from export.data.task import RowProblem, TextDataset
+from runtime.console import note
 
 
 def shown_problem(problem: RowProblem) -> str:
@@ -31,3 +32,12 @@ def problem_lines(dataset: TextDataset, limit: int = 10) -> list[str]:
     if rows > len(shown):
         lines.append(f"... and {rows - len(shown)} more")
     return lines
+
+
+def describe_data(dataset: TextDataset) -> None:
+    """Say how the data was understood and which rows were left out."""
+    sizes = ", ".join(f"{len(rows)} {split}" for split, rows in dataset.splits.items())
+    kind = dataset.kind.replace("_", "-")
+    note(f"  {dataset.name}: {kind}, {len(dataset.labels)} labels, {sizes}")
+    for line in (*dataset.notes, *problem_lines(dataset)):
+        note(f"  {line}")

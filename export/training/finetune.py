@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import platform
-import shutil
 import tempfile
 import time
 from collections.abc import Callable
@@ -19,7 +18,7 @@ from export.data.task import TextDataset
 from export.publish import publish_folder, staging_folder
 from export.settings import FineTuneSettings
 from export.tokenizers import describe_tokenizer, write_tokenizer
-from export.training.baseline import bag_of_words_metric
+from export.training.baseline import bag_of_words_metrics
 from export.training.features import Features, PadToLongest
 from export.training.metrics import main_metric, metrics_of_logits
 from export.training.model import Start, starting_point
@@ -180,19 +179,16 @@ def fine_tune(
             trainer.add_callback(_ShowProgress(show))
             trainer.train()
         start.model.load_state_dict(keeper.best)
-        scores = {
-            split: _scores(trainer, _features(dataset, split, settings, start))
-            for split in ("validation", "test")
-        }
+        baseline = bag_of_words_metrics(dataset, ("validation", "test"))
         result = FineTuned(
             checkpoint=destination,
             epochs=tuple(keeper.epochs),
             best=keeper.best_epoch,
             metric_name=keeper.metric,
-            validation=scores["validation"],
-            test=scores["test"],
-            baseline=bag_of_words_metric(dataset, "validation"),
-            baseline_test=bag_of_words_metric(dataset, "test"),
+            validation=_scores(trainer, trainer.eval_dataset),
+            test=_scores(trainer, _features(dataset, "test", settings, start)),
+            baseline=baseline["validation"],
+            baseline_test=baseline["test"],
             parameters=sum(p.numel() for p in start.model.parameters()),
             seconds=time.monotonic() - began,
         )
@@ -200,7 +196,6 @@ def fine_tune(
         write_tokenizer(start.tokenizer, spec, staging)
         record = _record(dataset, settings, start, result)
         (staging / RUN_FILE).write_text(canonical_json(record), encoding="utf-8")
-        shutil.rmtree(scratch, ignore_errors=True)
         publish_folder(staging, destination, is_ours=is_run)
     return result
 

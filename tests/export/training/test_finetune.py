@@ -13,7 +13,7 @@ from export.data.task import Example, TextDataset
 from export.reference import reference_from_model, reference_logits
 from export.settings import Hyperparameters
 from export.tokenizers import describe_tokenizer, train_wordpiece
-from export.training.baseline import bag_of_words_metric
+from export.training.baseline import bag_of_words_metrics
 from export.training.features import Features, PadToLongest
 from export.training.finetune import fine_tune
 from export.training.metrics import metrics_of_logits
@@ -83,7 +83,7 @@ def test_multi_label_learns_both_labels(tmp_path: Path) -> None:
     assert result.test["micro_f1"] > 0.9
     config = json.loads((tmp_path / "m" / "config.json").read_bytes())
     assert config["problem_type"] == "multi_label_classification"
-    assert bag_of_words_metric(dataset, "test") > 0.9
+    assert bag_of_words_metrics(dataset, ("test",))["test"] > 0.9
 
 
 def test_a_diverging_run_stops_and_writes_nothing(weather: TextDataset, tmp_path: Path) -> None:
