@@ -7,6 +7,9 @@ import itertools
 import random
 from pathlib import Path
 
+import torch
+from transformers import DistilBertConfig, DistilBertForSequenceClassification
+
 from export.data import DataSettings
 from export.pipeline import ExportSettings
 from export.settings import FineTuneSettings, Hyperparameters, SmallModel
@@ -59,3 +62,11 @@ def export_settings(checkpoint: Path, data: Path, out: Path, **values: object) -
         checkpoints=out.parent / "checkpoints",
         **({"targets": ("onnx",), "fine_tune": "never"} | values),  # type: ignore[arg-type]
     )
+
+
+def seeded_classifier(seed: int, **sizes: int) -> DistilBertForSequenceClassification:
+    """A small DistilBERT with random weights, which a test scales to what it wants to see."""
+    torch.manual_seed(seed)
+    usual = {"vocab_size": 200, "dim": 64, "n_layers": 2, "n_heads": 4, "hidden_dim": 128}
+    usual |= {"max_position_embeddings": 64, "num_labels": 3}
+    return DistilBertForSequenceClassification(DistilBertConfig(**(usual | sizes)))

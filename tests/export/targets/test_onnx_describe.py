@@ -12,7 +12,6 @@ import onnx
 import pytest
 import torch
 from onnx import numpy_helper
-from transformers import DistilBertConfig, DistilBertForSequenceClassification
 
 from export.recipes import Recipe, WeightsRule
 from export.reference import reference_from_model
@@ -21,15 +20,12 @@ from export.targets.base import WeightInfo
 from runtime.errors import UserError
 from runtime.manifest import TensorSpec
 
+from support import seeded_classifier
+
 
 @pytest.fixture(scope="module")
 def floats(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.manual_seed(2)
-    config = DistilBertConfig(
-        vocab_size=300, dim=64, n_layers=1, n_heads=4, hidden_dim=128,
-        max_position_embeddings=48, num_labels=3,
-    )  # fmt: skip
-    model = DistilBertForSequenceClassification(config)
+    model = seeded_classifier(2, vocab_size=300, n_layers=1, max_position_embeddings=48)
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.2)
     path = tmp_path_factory.mktemp("onnx") / "model.onnx"

@@ -13,13 +13,14 @@ import onnxruntime
 import pytest
 import torch
 from onnx import numpy_helper
-from transformers import DistilBertConfig, DistilBertForSequenceClassification
 
 from export.recipes import Recipe, WeightsRule
 from export.reference import Reference, reference_from_model
 from export.targets import onnx as target
 from export.targets.onnx._quantize import int8_of
 from runtime.errors import UserError
+
+from support import seeded_classifier
 
 CHANNEL = WeightsRule("int8", "channel", "minmax")
 ROW = WeightsRule("int8", "row", "minmax")
@@ -35,12 +36,7 @@ def recipe(linear: WeightsRule = CHANNEL, embedding: WeightsRule = ROW, to: str 
 
 @pytest.fixture(scope="module")
 def reference() -> Reference:
-    torch.manual_seed(11)
-    config = DistilBertConfig(
-        vocab_size=200, dim=64, n_layers=2, n_heads=4, hidden_dim=128,
-        max_position_embeddings=64, num_labels=3,
-    )  # fmt: skip
-    model = DistilBertForSequenceClassification(config)
+    model = seeded_classifier(11)
     for name, parameter in model.named_parameters():
         if parameter.dim() == 2:
             # Larger weights make attention jump between tokens, and then any rounding is an error.

@@ -18,13 +18,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from transformers import DistilBertConfig, DistilBertForSequenceClassification
 
 from export.recipes import Recipe, WeightsRule
 from export.reference import Reference, reference_from_model, reference_logits
 from export.targets import tflite
 from export.targets.tflite._flatbuffer import load
 from export.targets.tflite._packing import packed
+
+from support import seeded_classifier
 
 pytestmark = pytest.mark.slow
 
@@ -72,11 +73,7 @@ def recipe(linear: str, embedding: str) -> Recipe:
 
 
 def tiny_reference() -> Reference:
-    torch.manual_seed(3)
-    config = DistilBertConfig(
-        vocab_size=VOCAB, dim=64, n_layers=2, n_heads=4, hidden_dim=128, max_position_embeddings=16
-    )
-    model = DistilBertForSequenceClassification(config)
+    model = seeded_classifier(3, num_labels=2, vocab_size=VOCAB, max_position_embeddings=16)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.mul_(8.0) if parameter.ndim == 2 else parameter.add_(0.1)

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from transformers import DistilBertConfig, DistilBertForSequenceClassification
 
 from export.recipes import Recipe, WeightsRule
 from export.reference import Reference, reference_from_model, reference_logits
@@ -16,6 +15,8 @@ from export.targets import tflite
 from runtime.errors import MissingExtraError, UserError
 from runtime.manifest import ArtifactSpec, TensorSpec, WeightsSummary
 from runtime.sessions import Session, SessionSettings, litert_session, open_session, session_modules
+
+from support import seeded_classifier
 
 LENGTHS = (8, 16, 32)
 LABELS = 3
@@ -42,17 +43,7 @@ def spec_of(path: Path) -> ArtifactSpec:
 
 @pytest.fixture(scope="module")
 def reference() -> Reference:
-    torch.manual_seed(11)
-    config = DistilBertConfig(
-        vocab_size=VOCAB,
-        dim=64,
-        n_layers=2,
-        n_heads=4,
-        hidden_dim=128,
-        max_position_embeddings=32,
-        num_labels=LABELS,
-    )
-    model = DistilBertForSequenceClassification(config)
+    model = seeded_classifier(11, num_labels=LABELS, vocab_size=VOCAB, max_position_embeddings=32)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.mul_(8.0) if parameter.ndim == 2 else parameter.add_(0.1)

@@ -15,7 +15,6 @@ import onnxruntime
 import pytest
 import torch
 from onnx import helper, numpy_helper
-from transformers import DistilBertConfig, DistilBertForSequenceClassification
 
 from export.reference import Reference, reference_from_model, reference_logits
 from export.targets import onnx as target
@@ -23,6 +22,8 @@ from runtime.errors import UserError
 from runtime.manifest import ArtifactSpec, TensorSpec, WeightsSummary
 from runtime.sessions import SessionSettings, open_session, session_modules
 from runtime.sessions.onnx_file import refuse_external_data
+
+from support import seeded_classifier
 
 ROOT = Path(__file__).parents[3]
 INPUTS = (
@@ -39,12 +40,7 @@ ONE = SessionSettings()
 
 @pytest.fixture(scope="module")
 def reference() -> Reference:
-    torch.manual_seed(4)
-    config = DistilBertConfig(
-        vocab_size=200, dim=64, n_layers=2, n_heads=4, hidden_dim=128,
-        max_position_embeddings=64, num_labels=3,
-    )  # fmt: skip
-    model = DistilBertForSequenceClassification(config)
+    model = seeded_classifier(4)
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     return reference_from_model(model)
