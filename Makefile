@@ -15,6 +15,7 @@ PINS := $(shell cat pyproject.toml constraints.txt | cksum | cut -d' ' -f1)
 STAMP_EXPORT := $(VENV)/.export-$(PINS)
 STAMP_DEV := $(VENV)/.dev-$(PINS)
 STAMP_LIGHT := $(LIGHT)/.runtime-$(PINS)
+STAMP_COREAI := $(VENV)/.coreai-$(PINS)
 # Runtimes that do not work beside today's numpy, for the slow tests.
 OLD_TFLITE := .venv-tflite-2.14/bin/python
 FIRST_LITERT := .venv-litert-1.0.1/bin/python
@@ -30,24 +31,30 @@ DATA_OPTIONS = $(call option,DATA,--data) $(call option,TEXT_COLUMN,--text-colum
 MODEL_OPTIONS = $(call option,MODEL,--model) $(call option,EPOCHS,--epochs) \
   $(call option,MAX_LENGTH,--max-length)
 
+FORMAT_OPTIONS = $(call option,DEPLOYMENT_TARGET,--deployment-target) $(call option,SHAPES,--shapes) \
+  $(call option,LAYOUT,--layout) $(call option,OUTPUTS,--outputs) $(call option,AUTHOR,--author) \
+  $(call option,COMPUTE_PRECISION,--compute-precision) $(call option,LICENSE,--license)
+
 help: ## show this
 	@echo 'usage: make <target> [VARIABLE=value …]'
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 14
 	@echo
 	@echo 'variables'
-	@echo '  TARGET=onnx|tflite|all   what to export (default tflite)'
+	@echo '  TARGET=onnx|tflite|coreml|all   what to export (default tflite); coreai is experimental'
 	@echo '  MODEL=small|FOLDER|HUB   what to start from (default small: trained from scratch, offline)'
 	@echo '  DATA=sample:NAME|PATH    labelled texts (default sample:sentiment; also sample:support)'
-	@echo '  RECIPE=float32,int8      which recipes (default both)'
+	@echo '  RECIPE=NAME,…|all        which recipes (default float and int8)'
 	@echo '  OUT=FOLDER               where the result goes (default dist/TARGET)'
 	@echo '  FINETUNE=auto|always|never   when an export fine-tunes first (default auto)'
 	@echo '  EPOCHS= MAX_LENGTH= TEXT_COLUMN= LABEL_COLUMNS= LABELS=   see: make export ARGS=--help'
+	@echo '  DEPLOYMENT_TARGET=iOS16|iOS17|iOS18 SHAPES=fixed|enumerated|range LAYOUT=default|ane'
+	@echo '  OUTPUTS=logits|classifier COMPUTE_PRECISION=float16|float32 AUTHOR= LICENSE=   for Core ML'
 	@echo '  BUNDLE=FOLDER            for parity, classify, inspect'
 	@echo '  ARGS=...                 anything else for the command line'
 
-export: $(STAMP_EXPORT) ## make a bundle with a green gate: TARGET= [MODEL= DATA= RECIPE= OUT=]
+export: $(STAMP_EXPORT) $(if $(findstring coreai,$(TARGET)),$(STAMP_COREAI)) ## make a bundle with a green gate: TARGET= [MODEL= DATA= RECIPE= OUT=]
 	@$(VENV)/bin/mobile-export export --target '$(TARGET)' $(call option,RECIPE,--recipe) \
-	  $(call option,OUT,--out) $(call option,FINETUNE,--finetune) $(MODEL_OPTIONS) $(DATA_OPTIONS) $(ARGS)
+	  $(call option,OUT,--out) $(call option,FINETUNE,--finetune) $(MODEL_OPTIONS) $(DATA_OPTIONS) $(FORMAT_OPTIONS) $(ARGS)
 
 finetune: $(STAMP_EXPORT) ## fine-tune only: [MODEL= DATA= OUT=]
 	@$(VENV)/bin/mobile-export finetune $(call option,OUT,--out) $(MODEL_OPTIONS) $(DATA_OPTIONS) $(ARGS)
@@ -65,7 +72,7 @@ test: $(STAMP_DEV) $(STAMP_LIGHT) ## lint and every test that takes seconds
 	@$(MAKE) --no-print-directory lint
 	@$(VENV)/bin/python -m pytest -m 'not slow' -n 2 --dist loadfile $(ARGS)
 
-test-full: $(STAMP_DEV) $(STAMP_LIGHT) $(OLD_TFLITE) $(FIRST_LITERT) ## every test: full-size model, old runtimes too
+test-full: $(STAMP_DEV) $(STAMP_COREAI) $(STAMP_LIGHT) $(OLD_TFLITE) $(FIRST_LITERT) ## every test: full-size model, old runtimes too
 	@OLD_TFLITE_PYTHON=$(OLD_TFLITE) FIRST_LITERT_PYTHON=$(FIRST_LITERT) $(VENV)/bin/python -m pytest $(ARGS)
 
 lint: $(STAMP_DEV) ## ruff, types, import directions
@@ -98,6 +105,11 @@ $(STAMP_EXPORT):
 $(STAMP_DEV): $(STAMP_EXPORT)
 	@echo '· installing the test tools into $(VENV) (once) …' >&2
 	@$(VENV)/bin/pip install $(PIP_FLAGS) --editable '.[export,parquet,hub,dev]'
+	@touch $@
+
+$(STAMP_COREAI): $(STAMP_EXPORT)
+	@echo '· installing the beta of Core AI into $(VENV) (once) …' >&2
+	@$(VENV)/bin/pip install $(PIP_FLAGS) --editable '.[coreai-export]'
 	@touch $@
 
 $(STAMP_LIGHT):
