@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from runtime.errors import BundleError
-from runtime.files import sha256_of
+from runtime.files import files_below, sha256_of, sha256_of_listing
 from runtime.manifest import ArtifactSpec, FileSpec, Manifest
 
 MANIFEST = "manifest.json"
@@ -112,15 +112,64 @@ def open_bundle(folder: Path, *, verify: bool = True) -> Bundle:
         BundleError: whatever is missing, changed or not allowed.
     """
     bundle = Bundle(path=folder, manifest=read_manifest(folder))
-    entries: list[FileSpec | ArtifactSpec] = [*bundle.manifest.files, *bundle.manifest.artifacts]
-    for entry in entries:
-        path = bundle.file(entry.path)
-        if verify:
-            _verify_file(path, entry)
+    for entry in bundle.manifest.files:
+        _check_file(bundle, entry, verify=verify)
+    for artifact in bundle.manifest.artifacts:
+        if artifact.files:
+            _check_folder(bundle, artifact, verify=verify)
+        else:
+            _check_file(bundle, artifact, verify=verify)
     return bundle
 
 
-def _verify_file(path: Path, entry: FileSpec | ArtifactSpec) -> None:
+def describe_artifact(folder: Path, relative: str) -> tuple[int, str, tuple[FileSpec, ...]]:
+    """What the manifest says of an artifact's bytes.
+
+    Args:
+        folder: the bundle's.
+        relative: the artifact's path in it.
+
+    Returns:
+        Size in bytes, SHA-256, and the files if it is a folder.
+    """
+    path = folder / relative
+    if not path.is_dir():
+        return path.stat().st_size, sha256_of(path), ()
+    files = tuple(
+        FileSpec(file.relative_to(folder).as_posix(), file.stat().st_size, sha256_of(file))
+        for file in files_below(path)
+    )
+    return sum(file.bytes for file in files), _listing_sha256(relative, files), files
+
+
+def _listing_sha256(relative: str, files: tuple[FileSpec, ...]) -> str:
+    return sha256_of_listing(
+        [(file.path.removeprefix(f"{relative}/"), file.bytes, file.sha256) for file in files]
+    )
+
+
+def _check_folder(bundle: Bundle, artifact: ArtifactSpec, *, verify: bool) -> None:
+    path = bundle.file(artifact.path)
+    if not path.is_dir():
+        raise BundleError(f"{path} is not a folder", todo="export the bundle again")
+    if _listing_sha256(artifact.path, artifact.files) != artifact.sha256:
+        raise BundleError(
+            f"{artifact.path}: the manifest contradicts itself",
+            why="its SHA-256 is not that of its files",
+            todo="export the bundle again",
+        )
+    for file in artifact.files:
+        _check_file(bundle, file, verify=verify)
+    promised = {file.path for file in artifact.files}
+    for found in files_below(path):
+        if (name := found.relative_to(bundle.path).as_posix()) not in promised:
+            raise BundleError(f"{name} is not in the manifest", todo="remove it, or export again")
+
+
+def _check_file(bundle: Bundle, entry: FileSpec | ArtifactSpec, *, verify: bool) -> None:
+    path = bundle.file(entry.path)
+    if not verify:
+        return
     if not path.is_file():
         raise BundleError(f"{path} is missing", todo="export the bundle again")
     size = path.stat().st_size

@@ -20,7 +20,8 @@ from runtime.files import canonical_json, write_atomically
 from runtime.golden import read_golden
 from runtime.parity.document import parity_document, read_gates
 from runtime.parity.judge import judge
-from runtime.parity.table import explanations, terminal_table
+from runtime.parity.table import print_details, terminal_table
+from runtime.weights_table import weights_line, weights_table
 
 app = typer.Typer(
     help="Run and judge bundles on this machine. Needs no torch.",
@@ -38,6 +39,17 @@ def parity(
     report: Annotated[
         Path | None, typer.Option("--json", help="Also write the report to this file.")
     ] = None,
+    backend: Annotated[
+        str,
+        typer.Option(
+            help="For Core ML: reference (our executor) or apple (macOS only); auto takes Apple's "
+            "where it is."
+        ),
+    ] = "auto",
+    compute_unit: Annotated[
+        str,
+        typer.Option(help="For Apple's Core ML: all, cpu_only, cpu_and_gpu or cpu_and_ne."),
+    ] = "all",
 ) -> None:
     """Judge a bundle against the PyTorch logits stored in it.
 
@@ -50,10 +62,16 @@ def parity(
     if missing:
         raise UserError(f"{PARITY} has no limits for {missing[0]}", todo="export the bundle again")
     with progress_bar("judging") as progress:
-        result = judge(opened, golden, gates, progress=lambda _, done, total: progress(done, total))
+        result = judge(
+            opened,
+            golden,
+            gates,
+            backend=backend,
+            compute_unit=compute_unit,
+            progress=lambda _, done, total: progress(done, total),
+        )
     out.print(terminal_table(result))
-    for line in explanations(result):
-        out.print(f"  {line}", markup=False)
+    print_details(result)
     out.print(f"verdict: {result.verdict.upper()}", style="bold")
     if report is not None:
         write_atomically(report, canonical_json(parity_document(result)))
@@ -143,7 +161,12 @@ def _one(answer: Classification, path: str) -> Table:
 
 
 @app.command()
-def inspect(bundle: BundleArgument) -> None:
+def inspect(
+    bundle: BundleArgument,
+    weights: Annotated[
+        bool, typer.Option("--weights", help="List every weight and how many bits it got.")
+    ] = False,
+) -> None:
     """Verify every hash and show what a bundle holds."""
     opened = open_bundle(bundle)
     manifest = opened.manifest
@@ -176,6 +199,11 @@ def inspect(bundle: BundleArgument) -> None:
             a.gate.upper(),
         )
     out.print(table)
+    for a in manifest.artifacts:
+        if weights:
+            out.print(weights_table(a))
+        elif a.weights.stored:
+            out.print(f"  {a.path}: {weights_line(a)}", markup=False, soft_wrap=True)
 
 
 def _in_order(rows: dict[str, int]) -> list[tuple[str, int]]:

@@ -57,7 +57,7 @@ def margins(logits: npt.ArrayLike, task: TaskSpec) -> Floats:
     z = np.asarray(logits, dtype=np.float64)
     if task.thresholds is not None:
         t = np.clip(np.asarray(task.thresholds, dtype=np.float64), 1e-12, 1 - 1e-12)
-        return np.abs(z - np.log(t / (1 - t)))
+        return np.asarray(np.abs(z - np.log(t / (1 - t))))
     if z.shape[1] < 2:
         return np.full((len(z), 1), np.inf)
     top = np.sort(z, axis=-1)

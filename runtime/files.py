@@ -21,6 +21,22 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
+def files_below(folder: Path) -> list[Path]:
+    """Every file below a folder, sorted by its path with ``/`` between the parts."""
+    found = [path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir()]
+    return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
+
+
+def sha256_of_listing(entries: list[tuple[str, int, str]]) -> str:
+    """Hex SHA-256 of a folder: of one line per file, ``SHA256 BYTES PATH``, sorted by path.
+
+    Args:
+        entries: (path relative to the folder, size in bytes, hex SHA-256) of each file.
+    """
+    lines = [f"{sha256} {size} {path}\n" for path, size, sha256 in sorted(entries)]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
 def canonical_json(value: Any, *, indent: int | None = 1) -> str:
     r"""JSON whose bytes depend on the value alone: sorted keys, escaped ASCII, no NaN.
 

@@ -45,6 +45,22 @@ class GoldenCase:
 
 
 @dataclass(frozen=True, slots=True)
+class EffectiveLogits:
+    """PyTorch's logits with an artifact's own weights, for some of the cases.
+
+    They tell coarse weights (these against the reference) from a wrong graph (the artifact in
+    float32 against these).
+
+    Attributes:
+        rows: indices of the cases, ascending.
+        logits: float32 [rows, labels].
+    """
+
+    rows: tuple[int, ...]
+    logits: npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
 class Golden:
     """All cases and their logits.
 
@@ -52,11 +68,13 @@ class Golden:
         cases: in a fixed order.
         reference: PyTorch's float32 logits, [cases, labels].
         artifacts: artifact path → its own float32 logits, [cases, labels].
+        effective: artifact path → PyTorch's logits with the artifact's weights.
     """
 
     cases: tuple[GoldenCase, ...]
     reference: npt.NDArray[np.float32]
     artifacts: dict[str, npt.NDArray[np.float32]] = field(default_factory=dict)
+    effective: dict[str, EffectiveLogits] = field(default_factory=dict)
 
     def rows(self, name: str) -> npt.NDArray[np.int64]:
         """Indices of the cases of one set."""
@@ -67,6 +85,10 @@ class Golden:
     def dump(self) -> str:
         """JSON, one case a line, escaped ASCII; float32 values survive the round trip exactly."""
         lines = []
+        places = {
+            path: {row: i for i, row in enumerate(effective.rows)}
+            for path, effective in self.effective.items()
+        }
         for row, case in enumerate(self.cases):
             value: dict[str, Any] = {
                 "name": case.name,
@@ -79,6 +101,13 @@ class Golden:
                     path: _shortest(logits[row]) for path, logits in self.artifacts.items()
                 },
             }
+            effective = {
+                path: _shortest(self.effective[path].logits[place[row]])
+                for path, place in places.items()
+                if row in place
+            }
+            if effective:
+                value["effective_logits"] = effective
             if case.targets is not None:
                 value["targets"] = list(case.targets)
             lines.append(canonical_json(value, indent=None).rstrip("\n"))
@@ -118,6 +147,7 @@ def read_golden(path: Path) -> Golden:
             cases=cases,
             reference=_matrix([row["reference_logits"] for row in rows]),
             artifacts={p: _matrix([row["artifact_logits"][p] for row in rows]) for p in paths},
+            effective=_effective(rows),
         )
     except OSError as error:
         raise BundleError(f"{path} cannot be read", why=str(error.strerror)) from error
@@ -125,6 +155,17 @@ def read_golden(path: Path) -> Golden:
         raise BundleError(
             f"{path} is not a golden file", why=repr(error), todo="export the bundle again"
         ) from error
+
+
+def _effective(rows: list[dict[str, Any]]) -> dict[str, EffectiveLogits]:
+    logits: dict[str, dict[int, list[float]]] = {}
+    for i, row in enumerate(rows):
+        for path, values in row.get("effective_logits", {}).items():
+            logits.setdefault(path, {})[i] = values
+    return {
+        path: EffectiveLogits(tuple(found), _matrix(list(found.values())))
+        for path, found in sorted(logits.items())
+    }
 
 
 def _matrix(rows: list[list[float]]) -> npt.NDArray[np.float32]:

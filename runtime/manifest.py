@@ -7,12 +7,14 @@ program needs in order to go from text to labels is in here or in a file named h
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import types
 import typing
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
 from runtime.errors import BundleError
+from runtime.files import canonical_json
 
 SCHEMA_VERSION = 1
 
@@ -89,23 +91,51 @@ class FileSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredWeight:
+    """How one weight is stored.
+
+    Attributes:
+        name: as the artifact calls it.
+        shape: as the arithmetic sees it.
+        role: ``linear``, ``embedding`` or ``other``.
+        precision: ``float32``, ``float16``, ``int8``, ``int4``, ``uint4``, ``lut6`` …
+        sparsity: share of elements that are zero and not stored, 0 to 1.
+        bits: bits in the file per element, scales and tables included; None if not known.
+        sha256: of the values that the arithmetic uses, by the rule of the format's session; None
+            where it does not compare them.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    role: str
+    precision: str
+    sparsity: float
+    bits: float | None
+    sha256: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class WeightsSummary:
     """How many weights (elements) are stored at each precision, and what stayed in float.
 
     Attributes:
         elements: precision name (``float32``, ``int8``) → number of elements.
-        float_weights: names of the weights above the size that a recipe must explain.
+        float_weights: names of the weights in float above the size that a recipe must explain.
+        stored: every weight of at least 256 elements.
     """
 
     elements: dict[str, int]
     float_weights: tuple[str, ...]
+    stored: tuple[StoredWeight, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class ArtifactSpec:
-    """One model file.
+    """One model: a file, or a folder where the format is one.
 
     Attributes:
+        bytes: of the file, or of all files of the folder.
+        sha256: of the file; of a folder, `runtime.files.sha256_of_listing`.
         format: name of the format, which is also the name of the session that runs it.
         recipe: name of the recipe that made it.
         precision: short name for tables, such as ``float32`` or ``int8``.
@@ -113,6 +143,7 @@ class ArtifactSpec:
         lengths: the sequence lengths the file has, ascending; None where any length runs.
         minimum_runtime: runtime package → lowest version that runs the file correctly.
         gate: the verdict of the parity gate.
+        files: the files of a folder, paths relative to the bundle; empty for a file.
     """
 
     path: str
@@ -127,6 +158,7 @@ class ArtifactSpec:
     minimum_runtime: dict[str, str]
     weights: WeightsSummary
     gate: Verdict
+    files: tuple[FileSpec, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +222,25 @@ class Manifest:
         manifest = _read(cls, value, "manifest")
         _check(manifest)
         return manifest
+
+
+def contract_sha256(
+    task: TaskSpec, tokenizer: TokenizerSpec, source: SourceSpec, data: DataSpec
+) -> str:
+    """Hex SHA-256 of what every artifact of a bundle shares, as canonical JSON.
+
+    An artifact can carry this, which ties it to its bundle. It cannot carry the hash of the whole
+    manifest, which holds the artifact's own.
+    """
+    value = {
+        "schema_version": SCHEMA_VERSION,
+        "task": dataclasses.asdict(task),
+        "tokenizer": dataclasses.asdict(tokenizer),
+        "source": dataclasses.asdict(source),
+        "data": dataclasses.asdict(data),
+    }
+    text = canonical_json(value, indent=None)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 T = TypeVar("T")
@@ -266,12 +317,22 @@ def _check(manifest: Manifest) -> None:
     if not manifest.artifacts:
         raise BundleError("manifest.artifacts is empty")
     for artifact in manifest.artifacts:
-        lengths = artifact.lengths
-        if lengths is not None and (not lengths or list(lengths) != sorted(set(lengths))):
-            raise BundleError(f"{artifact.path}: lengths must be ascending and not empty")
-        if lengths is not None and lengths[-1] < manifest.tokenizer.max_length:
-            raise BundleError(f"{artifact.path}: no length holds tokenizer.max_length ids")
+        _check_artifact(artifact, manifest.tokenizer.max_length)
     entries: list[FileSpec | ArtifactSpec] = [*manifest.files, *manifest.artifacts]
+    entries += [file for artifact in manifest.artifacts for file in artifact.files]
     paths = [entry.path for entry in entries]
     if len(set(paths)) != len(paths):
         raise BundleError("manifest.json names a file twice")
+
+
+def _check_artifact(artifact: ArtifactSpec, max_length: int) -> None:
+    lengths = artifact.lengths
+    if lengths is not None and (not lengths or list(lengths) != sorted(set(lengths))):
+        raise BundleError(f"{artifact.path}: lengths must be ascending and not empty")
+    if lengths is not None and lengths[-1] < max_length:
+        raise BundleError(f"{artifact.path}: no length holds tokenizer.max_length ids")
+    if artifact.files and artifact.bytes != sum(file.bytes for file in artifact.files):
+        raise BundleError(f"{artifact.path}: its files have other sizes than it")
+    for file in artifact.files:
+        if not file.path.startswith(f"{artifact.path}/"):
+            raise BundleError(f"{artifact.path}: {file.path} is not inside it")

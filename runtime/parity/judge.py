@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +10,7 @@ import numpy.typing as npt
 from runtime.bundle import Bundle
 from runtime.decisions import decisions
 from runtime.golden import VALIDATION, Golden
-from runtime.manifest import ArtifactSpec, TaskSpec, Verdict
+from runtime.manifest import TaskSpec, Verdict
 from runtime.parity.gates import Check, check_all, verdict_of
 from runtime.parity.metrics import (
     decision_figures,
@@ -23,16 +21,12 @@ from runtime.parity.metrics import (
     tensor_figures,
 )
 from runtime.parity.reference_gate import doubts_about_reference
+from runtime.parity.run import Progress, run_artifact, split_figures
 from runtime.processor import architecture, features
-from runtime.sessions import open_session
-from runtime.sessions.base import SessionSettings, pad_to
+from runtime.sessions.base import SessionSettings
 from runtime.tokenizer import TextTokenizer
 
-Progress = Callable[[str, int, int], None]
 Gate = dict[str, dict[str, float]]
-
-_PADDED_EVERY = 8
-_EXTRA_PADDING = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +97,8 @@ def judge(
     golden: Golden,
     gates: dict[str, GateSpec],
     *,
+    backend: str = "auto",
+    compute_unit: str = "all",
     progress: Progress | None = None,
 ) -> ParityReport:
     """Judge every artifact of a bundle.
@@ -111,6 +107,8 @@ def judge(
         bundle: its manifest needs no verdicts yet.
         golden: cases and reference logits.
         gates: artifact path → limits.
+        backend: which of a format's runtimes, as in `runtime.sessions.base.SessionSettings`.
+        compute_unit: the same.
         progress: called with (artifact path, cases done, cases in all).
 
     Returns:
@@ -125,9 +123,17 @@ def judge(
     doubts = doubts_about_reference(golden.reference[validation], targets, task)
     wrong_ids = _wrong_ids(bundle, golden)
     reference_metric = _metric(golden.reference, validation, targets, task)
+    tokenizer = bundle.manifest.tokenizer
+    settings = SessionSettings(
+        threads=1,
+        pad_id=tokenizer.pad_id,
+        vocab_size=tokenizer.vocab_size,
+        backend=backend,
+        compute_unit=compute_unit,
+    )
     reports = []
     for artifact in bundle.manifest.artifacts:
-        run = _run(bundle, artifact, golden, progress)
+        run = run_artifact(bundle, artifact, golden, settings, progress)
         logits, lengths = run.logits, run.lengths
         figures = tensor_figures(golden.reference, logits)
         figures |= _decision_figures(golden.reference, logits, validation, task)
@@ -137,6 +143,7 @@ def judge(
             "metric_drop": reference_metric - metric,
             "padding_rel": run.padding_change / root_mean_square(golden.reference),
         }
+        figures |= split_figures(run, golden, artifact.path)
         gate = gates[artifact.path]
         limits = gate.limits.get(architecture())
         unknown = []
@@ -144,6 +151,11 @@ def judge(
         if limits is None:
             unknown.append(f"the recipe has no limits for {architecture()}")
         else:
+            if len(artifact.outputs) == 1:  # logits alone, so there are no probabilities to judge
+                limits = {k: v for k, v in limits.items() if k != "probabilities_max_abs"}
+            if run.exact is None and artifact.path in golden.effective:
+                unknown.append("this runtime cannot tell a wrong graph from coarse weights")
+                limits = {name: limit for name, limit in limits.items() if name != "graph_max_abs"}
             checks = check_all(figures, limits)
         idle = [str(length) for length in artifact.lengths or () if not lengths.get(length)]
         if idle:
@@ -211,45 +223,3 @@ def _wrong_ids(bundle: Bundle, golden: Golden) -> tuple[str, ...]:
     return tuple(
         case.name for case in golden.cases if tokenizer.ids(case.text) != list(case.input_ids)
     )
-
-
-@dataclass(frozen=True, slots=True)
-class _Run:
-    """One artifact over all cases.
-
-    Attributes:
-        padding_change: largest change of a logit when a sequence is padded further, in logits.
-    """
-
-    logits: npt.NDArray[np.float32]
-    lengths: dict[int, int]
-    padding_change: float
-    environment: dict[str, str]
-
-
-def _run(bundle: Bundle, artifact: ArtifactSpec, golden: Golden, progress: Progress | None) -> _Run:
-    """Logits of every case, one at a time, at the length that a device would choose.
-
-    Every eighth case runs again with more padding: an artifact that ignores its mask answers
-    rightly until somebody pads.
-    """
-    spec = bundle.manifest.tokenizer
-    settings = SessionSettings(threads=1, pad_id=spec.pad_id, vocab_size=spec.vocab_size)
-    session = open_session(bundle.file(artifact.path), artifact, settings)
-    logits = np.empty_like(golden.reference)
-    lengths: Counter[int] = Counter()
-    change = 0.0
-    for row, case in enumerate(golden.cases):
-        input_ids = np.array([case.input_ids], dtype=np.int32)
-        mask = np.array([case.attention_mask], dtype=np.int32)
-        logits[row] = session.run(input_ids, mask)[0]
-        if artifact.lengths is not None:
-            lengths[min(n for n in artifact.lengths if n >= len(case.input_ids))] += 1
-        if row % _PADDED_EVERY == 0:
-            wide = min(len(case.input_ids) + _EXTRA_PADDING, spec.max_length)
-            padded = session.run(pad_to(input_ids, wide, spec.pad_id), pad_to(mask, wide, 0))[0]
-            # NaN must not be lost in max().
-            change = float(np.maximum(change, np.abs(padded - logits[row]).max()))
-        if progress is not None:
-            progress(artifact.path, row + 1, len(golden.cases))
-    return _Run(logits, dict(sorted(lengths.items())), change, session.environment)

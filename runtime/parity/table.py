@@ -6,6 +6,7 @@ import math
 
 from rich.table import Table
 
+from runtime.console import out
 from runtime.parity.gates import FIGURES
 from runtime.parity.judge import ArtifactReport, ParityReport
 
@@ -53,6 +54,25 @@ def terminal_table(report: ParityReport) -> Table:
     return table
 
 
+def split_lines(report: ParityReport) -> list[str]:
+    """Where each artifact's error comes from, as far as its runtime can tell; in logits."""
+    lines = []
+    for artifact in report.artifacts:
+        f = artifact.figures
+        if "graph_max_abs" in f:
+            lines.append(
+                f"{artifact.path}: compression {f['compression_max_abs']:.2e} + graph "
+                f"{f['graph_max_abs']:.2e} + precision {f['precision_max_abs']:.2e} (max abs)"
+            )
+    return lines
+
+
+def limitations(report: ParityReport) -> list[str]:
+    """What the runtimes that judged cannot certify, where they say so."""
+    environments = [artifact.environment for artifact in report.artifacts]
+    return list(dict.fromkeys(e["leaves_open"] for e in environments if "leaves_open" in e))
+
+
 def explanations(report: ParityReport) -> list[str]:
     """Why artifacts did not pass: failed checks with value and limit, doubts, wrong ids."""
     lines = [f"parity means nothing here: {doubt}" for doubt in report.reference_doubts]
@@ -72,3 +92,9 @@ def explanations(report: ParityReport) -> list[str]:
         shown = ", ".join(report.wrong_ids[:5])
         lines.append(f"the tokenizer gives other ids for {len(report.wrong_ids)} texts: {shown}")
     return lines
+
+
+def print_details(report: ParityReport) -> None:
+    """Everything below the table: parts of the error, reasons for the verdict, limitations."""
+    for line in (*split_lines(report), *explanations(report), *limitations(report)):
+        out.print(f"  {line}", markup=False, soft_wrap=True)

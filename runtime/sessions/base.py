@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -24,11 +24,16 @@ class SessionSettings:
         threads: threads inside one run; 1 makes figures comparable and repeatable.
         pad_id: id that fills a sequence up to a length that the artifact has.
         vocab_size: ids run from 0 to vocab_size - 1; None leaves the check to the runtime.
+        backend: which of a format's runtimes, where there are several; ``auto`` takes the one that
+            a device would.
+        compute_unit: where a runtime may choose a processor: ``all``, ``cpu_only`` …
     """
 
     threads: int = 1
     pad_id: int = 0
     vocab_size: int | None = None
+    backend: str = "auto"
+    compute_unit: str = "all"
 
 
 class Session(Protocol):
@@ -53,6 +58,40 @@ class Session(Protocol):
     @property
     def environment(self) -> dict[str, str]:
         """Runtime name, version, threads, delegates: what a report must say of its figures."""
+        ...
+
+
+@runtime_checkable
+class ExactSession(Session, Protocol):
+    """A session that can also leave out what low precision does to activations."""
+
+    def run_exact(self, input_ids: Ids, attention_mask: Ids) -> Logits:
+        """As `run`, with every activation in float32, whatever type the artifact declares.
+
+        The weights keep the precision that they are stored with.
+        """
+        ...
+
+
+@runtime_checkable
+class WeighingSession(Session, Protocol):
+    """A session that can tell whether the weights are still those that were exported."""
+
+    def weight_digests(self) -> dict[str, str]:
+        """Weight name → hex SHA-256 of the values that the arithmetic uses."""
+        ...
+
+
+@runtime_checkable
+class ClassifierSession(Session, Protocol):
+    """A session of an artifact that may end in labels and probabilities, besides logits."""
+
+    def classify(self, input_ids: Ids, attention_mask: Ids) -> tuple[str, dict[str, float]] | None:
+        """The label and label → probability of one text, int32 [1, length].
+
+        Returns:
+            None if the artifact gives logits only.
+        """
         ...
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from runtime.bundle import MANIFEST, open_bundle, resolve_inside
 from runtime.errors import BundleError
+from runtime.files import files_below
 
 
 @pytest.fixture
@@ -30,7 +31,9 @@ def test_a_copied_bundle_opens(copied: Path) -> None:
 
 
 def test_every_flipped_byte_is_found(copied: Path) -> None:
-    names = sorted(path.name for path in copied.iterdir() if path.name != MANIFEST)
+    paths = [path.relative_to(copied).as_posix() for path in files_below(copied)]
+    names = [path for path in paths if path != MANIFEST]
+    assert "model.mlpackage/Manifest.json" in names
     for name in names:
         data = bytearray((copied / name).read_bytes())
         data[len(data) // 2] ^= 1
@@ -72,6 +75,43 @@ def test_paths_that_leave_the_folder(copied: Path, path: str) -> None:
         resolve_inside(copied, path)
     _edit(copied, lambda m: m["files"][0].update(path=path))
     with pytest.raises(BundleError):
+        open_bundle(copied)
+
+
+def test_a_folder_artifact_holds_its_files_and_no_others(copied: Path, tmp_path: Path) -> None:
+    stray = copied / "model.mlpackage" / "Data" / "stray"
+    stray.write_bytes(b"x")
+    with pytest.raises(BundleError, match="stray is not in the manifest"):
+        open_bundle(copied)
+    stray.unlink()
+    inner = copied / "model.mlpackage" / "Manifest.json"
+    inner.rename(tmp_path / "Manifest.json")
+    with pytest.raises(BundleError, match=r"Manifest\.json is missing"):
+        open_bundle(copied)
+    inner.symlink_to(tmp_path / "Manifest.json")
+    with pytest.raises(BundleError, match="symbolic link"):
+        open_bundle(copied)
+    inner.unlink()
+    (tmp_path / "Manifest.json").rename(inner)
+    open_bundle(copied)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda a: a["files"].pop(), "its files have other sizes"),
+        (lambda a: a.update(sha256="0" * 64), "contradicts itself"),
+        (lambda a: a["files"][0].update(path="labels.txt"), "is not inside it"),
+        (lambda a: a.update(files=[]), "is missing"),
+    ],
+)
+def test_a_folder_artifact_with_a_false_listing(copied: Path, change: Any, message: str) -> None:
+    def edit(manifest: Any) -> None:
+        (artifact,) = [a for a in manifest["artifacts"] if a["path"] == "model.mlpackage"]
+        change(artifact)
+
+    _edit(copied, edit)
+    with pytest.raises(BundleError, match=message):
         open_bundle(copied)
 
 

@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 
 from runtime.errors import BundleError
-from runtime.golden import AWKWARD, VALIDATION, Golden, GoldenCase, read_golden
+from runtime.golden import (
+    AWKWARD,
+    VALIDATION,
+    EffectiveLogits,
+    Golden,
+    GoldenCase,
+    read_golden,
+)
 
 
 def test_round_trip_is_exact(tmp_path: Path) -> None:
@@ -17,7 +24,8 @@ def test_round_trip_is_exact(tmp_path: Path) -> None:
     )
     reference = rng.normal(size=(2, 3)).astype(np.float32)
     own = (reference * np.float32(1 / 3)).astype(np.float32)
-    golden = Golden(cases, reference, {"model.onnx": own})
+    effective = {"model.onnx": EffectiveLogits((1,), own[1:] * np.float32(1.1))}
+    golden = Golden(cases, reference, {"model.onnx": own}, effective)
     text = golden.dump()
     assert text.isascii()
     (tmp_path / "golden.json").write_text(text)
@@ -25,6 +33,8 @@ def test_round_trip_is_exact(tmp_path: Path) -> None:
     assert again.cases == cases
     assert (again.reference == reference).all()
     assert (again.artifacts["model.onnx"] == own).all()
+    assert again.effective["model.onnx"].rows == (1,)
+    assert (again.effective["model.onnx"].logits == effective["model.onnx"].logits).all()
     assert again.dump() == text
     assert again.rows(AWKWARD).tolist() == [1]
 
@@ -51,7 +61,8 @@ def test_broken_files_are_refused(tmp_path: Path, text: str) -> None:
 def test_the_bundle_holds_what_its_artifacts_answer(bundle_folder: Path) -> None:
     golden = read_golden(bundle_folder / "golden.json")
     assert set(golden.artifacts) == {
-        "model.onnx", "model_int8.onnx", "model.tflite", "model_int8.tflite",
+        "model.onnx", "model_int8.onnx", "model.tflite", "model_int8.tflite", "model.mlpackage",
+        "model_int8.mlpackage",
     }  # fmt: skip
     for logits in golden.artifacts.values():
         assert np.abs(logits - golden.reference).max() < 0.2

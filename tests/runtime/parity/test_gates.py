@@ -5,17 +5,21 @@ import math
 import pytest
 
 from runtime.errors import UserError
-from runtime.parity.gates import FIGURES, REQUIRED, Check, check_all, verdict_of
+from runtime.parity.gates import FIGURES, REQUIRED, REQUIRED_IF_KNOWN, Check, check_all, verdict_of
 
 GOOD = {
     "non_finite": 0.0, "max_abs": 0.1, "p99_abs": 0.1, "mean_abs": 0.1, "max_rel": 0.1,
     "cosine": 0.99, "sqnr_db": 30.0, "flip_rate": 0.01, "large_margin_flips": 0.0,
-    "padding_rel": 0.0, "metric_drop": 0.0,
+    "padding_rel": 0.0, "metric_drop": 0.0, "compression_max_abs": 0.1, "graph_max_abs": 1e-6,
+    "precision_max_abs": 0.01, "probabilities_max_abs": 1e-4,
+    "changed_weights": 0.0,
 }  # fmt: skip
 LIMITS = {
     "max_abs": 0.2, "p99_abs": 0.2, "mean_abs": 0.2, "max_rel": 0.2, "cosine": 0.98,
     "sqnr_db": 20.0, "flip_rate": 0.02, "large_margin_flips": 0.0, "padding_rel": 0.1,
-    "metric_drop": 0.01,
+    "metric_drop": 0.01, "compression_max_abs": 0.2, "graph_max_abs": 1e-4,
+    "precision_max_abs": 0.02, "probabilities_max_abs": 1e-3,
+    "changed_weights": 0.0,
 }  # fmt: skip
 
 
@@ -37,7 +41,17 @@ def test_exactly_at_the_limit_passes() -> None:
     assert all(check.passed for check in check_all(GOOD | {"cosine": 0.98, "max_rel": 0.2}, LIMITS))
 
 
-@pytest.mark.parametrize("name", REQUIRED)
+@pytest.mark.parametrize("name", REQUIRED_IF_KNOWN)
+def test_a_figure_that_is_not_there_fails_its_limit(name: str) -> None:
+    """And one that is there must have a limit; neither there is fine."""
+    figures = {k: v for k, v in GOOD.items() if k != name}
+    checks = check_all(figures, LIMITS)
+    assert [check.figure for check in checks if not check.passed] == [name]
+    limits = {k: v for k, v in LIMITS.items() if k != name}
+    assert verdict_of(check_all(figures, limits), ()) == "pass"
+
+
+@pytest.mark.parametrize("name", [*REQUIRED, *REQUIRED_IF_KNOWN])
 def test_a_gate_with_a_hole_is_refused(name: str) -> None:
     with pytest.raises(UserError, match=name):
         check_all(GOOD, {k: v for k, v in LIMITS.items() if k != name})
