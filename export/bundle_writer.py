@@ -9,12 +9,19 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from export.artifacts import MadeArtifact
 from export.card import card
 from export.data.task import TextDataset
-from export.recipes import Recipe
-from export.targets.base import Description
 from export.targets.precision import summarise
-from runtime.bundle import CARD, GOLDEN, LABELS, MANIFEST, PARITY, Bundle
+from runtime.bundle import (
+    CARD,
+    GOLDEN,
+    LABELS,
+    MANIFEST,
+    PARITY,
+    Bundle,
+    describe_artifact,
+)
 from runtime.files import canonical_json, sha256_of, write_atomically
 from runtime.golden import Golden
 from runtime.manifest import (
@@ -26,34 +33,12 @@ from runtime.manifest import (
     SourceSpec,
     TaskSpec,
     TokenizerSpec,
+    contract_sha256,
 )
 from runtime.parity.document import parity_document
 from runtime.parity.judge import GateSpec, ParityReport, judge
 
-_TOOLS = (
-    "mobile-export",
-    "torch",
-    "transformers",
-    "tokenizers",
-    "safetensors",
-    "numpy",
-    "onnx",
-    "onnxscript",
-    "onnxruntime",
-    "litert-torch",
-    "litert-converter",
-    "ai-edge-quantizer",
-    "ai-edge-litert",
-)
-
-
-@dataclass(frozen=True, slots=True)
-class MadeArtifact:
-    """A model file in the staging folder, with its recipe and what was read back from it."""
-
-    target: str
-    recipe: Recipe
-    description: Description
+_TOOLS = ("mobile-export", "torch", "transformers", "tokenizers", "safetensors", "numpy")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +52,26 @@ class Facts:
     dataset: TextDataset
     metrics: dict[str, float]
 
+    @property
+    def data(self) -> DataSpec:
+        """The data as the manifest tells it."""
+        return DataSpec(
+            name=self.dataset.name,
+            sha256=self.dataset.sha256(),
+            rows={split: len(rows) for split, rows in self.dataset.splits.items()},
+            problems=self.dataset.problem_counts(),
+        )
 
-def tool_versions() -> dict[str, str]:
+    @property
+    def contract_sha256(self) -> str:
+        """See `runtime.manifest.contract_sha256`."""
+        return contract_sha256(self.task, self.tokenizer, self.source, self.data)
+
+
+def tool_versions(made: list[MadeArtifact]) -> dict[str, str]:
     """Python and every package that touches an artifact, as installed."""
     versions = {"python": platform.python_version()}
-    for name in _TOOLS:
+    for name in (*_TOOLS, *(name for item in made for name in item.target.PACKAGES)):
         try:
             versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
@@ -89,32 +89,28 @@ def draft_manifest(folder: Path, facts: Facts, made: list[MadeArtifact]) -> Mani
         artifacts=tuple(_artifact(folder, item) for item in made),
         files=(),
         source=facts.source,
-        data=DataSpec(
-            name=facts.dataset.name,
-            sha256=facts.dataset.sha256(),
-            rows={split: len(rows) for split, rows in facts.dataset.splits.items()},
-            problems=facts.dataset.problem_counts(),
-        ),
+        data=facts.data,
         metrics=facts.metrics,
-        tools=tool_versions(),
+        tools=tool_versions(made),
     )
 
 
 def _artifact(folder: Path, item: MadeArtifact) -> ArtifactSpec:
-    path = folder / item.recipe.file
+    size, sha256, files = describe_artifact(folder, item.recipe.file)
     return ArtifactSpec(
         path=item.recipe.file,
-        format=item.target,
+        format=item.target.TARGET,
         recipe=item.recipe.name,
         precision=item.recipe.precision,
-        bytes=path.stat().st_size,
-        sha256=sha256_of(path),
+        bytes=size,
+        sha256=sha256,
         inputs=item.description.inputs,
         outputs=item.description.outputs,
         lengths=item.description.lengths,
         minimum_runtime=item.description.minimum_runtime,
         weights=summarise(item.description),
         gate="unknown",
+        files=files,
     )
 
 
@@ -135,6 +131,8 @@ def judge_and_seal(
     """
     draft = draft_manifest(folder, facts, made)
     gates = {item.recipe.file: GateSpec(item.recipe.gate, item.recipe.observed) for item in made}
+    effective = {item.recipe.file: item.effective for item in made if item.effective}
+    golden = replace(golden, effective=effective)
     report = judge(Bundle(folder, draft), golden, gates, progress=progress)
     write_atomically(folder / PARITY, canonical_json(parity_document(report)))
     if report.verdict != "pass":
@@ -148,7 +146,14 @@ def judge_and_seal(
     logits = {artifact.path: artifact.logits for artifact in report.artifacts}
     write_atomically(folder / GOLDEN, replace(golden, artifacts=logits).dump())
     write_atomically(folder / LABELS, "".join(f"{label}\n" for label in facts.task.labels))
-    write_atomically(folder / CARD, card(judged, report))
+    by_format = {item.target.TARGET: item.target for item in made}
+    usages: dict[str, None] = {}
+    for artifact in judged.artifacts:
+        target = by_format[artifact.format]
+        usages[target.usage(artifact)] = None
+        for name, text in target.companions(artifact).items():
+            write_atomically(folder / name, text)
+    write_atomically(folder / CARD, card(judged, report, [u for u in usages if u]))
     manifest = replace(judged, files=_files(folder, judged))
     text = canonical_json(manifest.to_json())
     # Reading it back proves that what is about to be published can be opened.

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from runtime.console import megabytes
-from runtime.manifest import ArtifactSpec, Manifest
+from runtime.manifest import Manifest
 from runtime.parity.judge import ParityReport
-from runtime.parity.table import COLUMNS, rows
+from runtime.parity.table import COLUMNS, limitations, rows, split_lines
+from runtime.weights_table import weights_line
 
 
-def card(manifest: Manifest, report: ParityReport) -> str:
-    """Markdown: what it is, how it was judged, how to load it on each platform."""
+def card(manifest: Manifest, report: ParityReport, usages: list[str]) -> str:
+    """Markdown: what it is, how it was judged, how to load it on each platform.
+
+    Args:
+        manifest: with verdicts.
+        report: the gate's.
+        usages: a line of Markdown per way to load an artifact.
+    """
     task, source, data = manifest.task, manifest.source, manifest.data
     revision = f", revision `{source.revision}`" if source.revision else ""
     metrics = "\n".join(f"- {name}: {value:.4f}" for name, value in manifest.metrics.items())
@@ -31,12 +38,15 @@ def card(manifest: Manifest, report: ParityReport) -> str:
 
 {_table(("file", "format", "recipe", "size", "lengths", "needs at least"), _artifacts(manifest))}
 
+{_weights(manifest)}
+
 ## Parity with PyTorch float32
 
 {report.validation_cases} validation and {report.awkward_cases} awkward texts; the gate's limits \
 and every figure are in `parity.json`. Judged on {_where(report)}. No phone took part.
 
 {_table(COLUMNS, rows(report))}
+{"".join(f"{chr(10)}{line}{chr(10)}" for line in (*split_lines(report), *limitations(report)))}
 
 ## How to use it
 
@@ -46,7 +56,7 @@ Inputs, by name: `input_ids` and `attention_mask`, int32 [1, length]; output `lo
 right with id {manifest.tokenizer.pad_id} and mask 0; then {_activation(manifest)}.
 
 - Python: `mobile-export classify BUNDLE "text"`
-{_platforms(manifest)}
+{chr(10).join(f"- {usage}" for usage in usages)}
 - Any device: replay `golden.json`; every case has the text, the ids, PyTorch's logits and each \
 artifact's own.
 """
@@ -71,6 +81,11 @@ def _artifacts(manifest: Manifest) -> list[tuple[str, ...]]:
     ]
 
 
+def _weights(manifest: Manifest) -> str:
+    """How the weights are stored: `mobile-runtime inspect --weights` lists every one."""
+    return "\n".join(f"- `{a.path}`: {weights_line(a)}" for a in manifest.artifacts)
+
+
 def _where(report: ParityReport) -> str:
     seen = []
     for artifact in report.artifacts:
@@ -86,17 +101,3 @@ def _activation(manifest: Manifest) -> str:
     if manifest.task.thresholds is None:
         return "softmax over the logits; the largest one is the label"
     return "a sigmoid per logit; every label that reaches its threshold in `manifest.json` is given"
-
-
-def _platforms(manifest: Manifest) -> str:
-    lines = []
-    formats: dict[str, ArtifactSpec] = {a.format: a for a in manifest.artifacts}
-    if "tflite" in formats:
-        lengths = ", ".join(f"`seq_{n}`" for n in formats["tflite"].lengths or ())
-        lines.append(
-            f"- Android: LiteRT, signature {lengths} (the smallest that holds the ids); store the "
-            "file uncompressed"
-        )
-    if "onnx" in formats:
-        lines.append("- Android, iOS, web: onnxruntime (the full package), any length")
-    return "\n".join(lines)

@@ -110,6 +110,31 @@ Seed = Annotated[
 ]
 
 
+_COREML = "Core ML"
+DeploymentTarget = Annotated[
+    str | None,
+    typer.Option(help="iOS16, iOS17 or iOS18; the recipe's if absent.", rich_help_panel=_COREML),
+]
+Shapes = Annotated[
+    str | None,
+    typer.Option(help="fixed, enumerated (iOS18) or range lengths.", rich_help_panel=_COREML),
+]
+Layout = Annotated[
+    str | None,
+    typer.Option(help="default, or ane: shaped for the Neural Engine.", rich_help_panel=_COREML),
+]
+Outputs = Annotated[
+    str | None,
+    typer.Option(
+        help="logits, or classifier: label and probabilities too.", rich_help_panel=_COREML
+    ),
+]
+ComputePrecision = Annotated[
+    str | None,
+    typer.Option(help="float16 or float32; the recipe's if absent.", rich_help_panel=_COREML),
+]
+
+
 def _data(
     source: str,
     text_column: str | None,
@@ -194,11 +219,16 @@ def finetune(
 @app.command()
 def export(
     target: Annotated[
-        str, typer.Option(help="onnx, tflite or all; several with commas between.")
+        str,
+        typer.Option(help="onnx, tflite, coreml, coreai or all; several with commas between."),
     ] = "tflite",
     recipe: Annotated[
-        str, typer.Option(help="Recipes with commas between, made for every target.")
-    ] = "float32,int8",
+        str,
+        typer.Option(
+            help="Recipes with commas between, made for every target, or all; each target's "
+            "default ones if absent."
+        ),
+    ] = "",
     output: Annotated[
         Path | None, typer.Option("--out", help="The bundle's folder; dist/TARGET by default.")
     ] = None,
@@ -226,6 +256,14 @@ def export(
         int, typer.Option(min=1, help="Most validation texts that the gate uses.")
     ] = 2000,
     seed: Seed = 13,
+    author: Annotated[str, typer.Option(help="For the model's metadata.")] = "",
+    license_: Annotated[str, typer.Option("--license", help="For the model's metadata.")] = "",
+    model_version: Annotated[str, typer.Option(help="For the model's metadata.")] = "1.0",
+    deployment_target: DeploymentTarget = None,
+    shapes: Shapes = None,
+    layout: Layout = None,
+    outputs: Outputs = None,
+    compute_precision: ComputePrecision = None,
 ) -> None:
     """Make a bundle: fine-tune if needed, convert, quantize, judge.
 
@@ -234,6 +272,13 @@ def export(
     """
     from export.pipeline import ExportSettings, export_bundle
 
+    options = {
+        "deployment_target": deployment_target,
+        "shapes": shapes,
+        "layout": layout,
+        "outputs": outputs,
+        "compute_precision": compute_precision,
+    }
     settings = ExportSettings(
         targets=_names(target),
         recipes=_names(recipe),
@@ -242,6 +287,10 @@ def export(
         model=_model(model, revision, epochs, batch_size, learning_rate, max_length, seed),
         fine_tune=finetune_when.value,
         reference_limit=reference_limit,
+        options={name: value for name, value in options.items() if value is not None},
+        author=author,
+        license=license_,
+        version=model_version,
     )
     exported = export_bundle(settings)
     _print_export(exported)
@@ -249,14 +298,13 @@ def export(
 
 def _print_export(exported: Exported) -> None:
     from export.training.table import print_training
-    from runtime.parity.table import explanations, terminal_table
+    from runtime.parity.table import print_details, terminal_table
 
     if exported.training is not None:
         print_training(exported.training)
     report = exported.report
     out.print(terminal_table(report))
-    for line in explanations(report):
-        out.print(f"  {line}", markup=False, soft_wrap=True)
+    print_details(report)
     if exported.bundle is None:
         out.print(f"gate: {report.verdict.upper()}; no bundle was made", style="bold red")
         if report.reference_doubts:

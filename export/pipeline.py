@@ -7,7 +7,8 @@ import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from export.bundle_writer import Facts, MadeArtifact, judge_and_seal
+from export.artifacts import Wanted, make_artifacts, with_options
+from export.bundle_writer import Facts, judge_and_seal
 from export.checkpoint import (
     CLASSIFIER,
     Checkpoint,
@@ -31,8 +32,8 @@ from export.publish import check_destination, publish_folder, staging_folder
 from export.recipes import Recipe, recipes
 from export.reference import Reference, reference_from_model
 from export.settings import FineTuneSettings, lengths_up_to
-from export.targets import Target, targets
-from export.targets.precision import check_precision
+from export.targets import targets
+from export.targets.base import ArtifactMetadata, Source
 from export.tokenizers import describe_tokenizer, write_tokenizer
 from export.training.finetune import RUN_FILE, FineTuned, fine_tune, is_run
 from runtime.bundle import MANIFEST, PARITY
@@ -41,9 +42,11 @@ from runtime.errors import UserError
 from runtime.manifest import Manifest, SourceSpec
 from runtime.parity.judge import ParityReport
 from runtime.sessions import session_modules
+from runtime.tokenizer import TextTokenizer
 
 ALL = "all"
-FLOAT = "float32"
+# Texts that recipes with quantized activations see; more moved no range on the sample.
+_CALIBRATION_TEXTS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +54,11 @@ class ExportSettings:
     """One export.
 
     Attributes:
-        targets: target names, or ``all``.
-        recipes: recipe names, made for every target.
+        targets: target names, or ``all``, which leaves experimental ones out.
+        recipes: recipe names, made for every target, or ``all``; none takes each target's default
+            ones.
+        options: settings of single targets, such as ``layout``; others ignore them.
+        author, license, version: for formats with room for them in the artifact.
         out: the bundle's folder.
         data: labelled texts: for fine-tuning and for the gate.
         model: what to start from, and how to fine-tune it if that is needed.
@@ -63,7 +69,11 @@ class ExportSettings:
 
     targets: tuple[str, ...]
     out: Path
-    recipes: tuple[str, ...] = (FLOAT, "int8")
+    recipes: tuple[str, ...] = ()
+    options: dict[str, str] = field(default_factory=dict)
+    author: str = ""
+    license: str = ""
+    version: str = "1.0"
     data: DataSettings = field(default_factory=DataSettings)
     model: FineTuneSettings = field(default_factory=FineTuneSettings)
     fine_tune: FineTuneMode = "auto"
@@ -98,15 +108,19 @@ def is_rejected(path: Path) -> bool:
     return (path / PARITY).is_file() and not is_bundle(path)
 
 
-def plan(settings: ExportSettings) -> list[tuple[Target, list[Recipe]]]:
+def plan(settings: ExportSettings) -> list[Wanted]:
     """Targets and recipes by name, before any work is done.
 
     Raises:
         UserError: a name is unknown (the known ones are listed), a target's packages or runtime
-            are missing, or the output folder holds something else.
+            are missing, no target has an option that was given, or the output folder holds
+            something else.
     """
     known = targets()
-    names = list(known) if ALL in settings.targets else list(dict.fromkeys(settings.targets))
+    usual = [name for name, target in known.items() if not target.EXPERIMENTAL]
+    names = list(dict.fromkeys(settings.targets))
+    if ALL in names:
+        names = [*usual, *(name for name in names if name not in (*usual, ALL))]
     unknown = [name for name in names if name not in known]
     if unknown or not names:
         raise UserError(
@@ -118,16 +132,31 @@ def plan(settings: ExportSettings) -> list[tuple[Target, list[Recipe]]]:
         missing = known[name].available() or session_modules()[name].available()
         if missing:
             raise UserError(missing)
-        available = recipes(name)
-        for recipe in settings.recipes:
-            if recipe not in available:
-                raise UserError(
-                    f"unknown RECIPE {recipe!r} for the target {name}",
-                    todo=f"choose among: {', '.join(available)}",
-                )
-        chosen.append((known[name], [available[recipe] for recipe in settings.recipes]))
+        chosen.append(with_options(known[name], _recipes(name, settings), settings.options))
+    for option in settings.options:
+        if not any(option in known[name].OPTIONS for name in names):
+            able = [name for name, target in known.items() if option in target.OPTIONS]
+            raise UserError(
+                f"the target {', '.join(names)} has no {option.replace('_', ' ')} to choose",
+                why=f"it is for {', '.join(able)}" if able else "no target has it",
+            )
     check_destination(settings.out, is_ours=is_bundle)
     return chosen
+
+
+def _recipes(target: str, settings: ExportSettings) -> list[Recipe]:
+    available = recipes(target)
+    if not settings.recipes:
+        return [recipe for recipe in available.values() if recipe.default]
+    if ALL in settings.recipes:
+        return list(available.values())
+    for name in settings.recipes:
+        if name not in available:
+            raise UserError(
+                f"unknown RECIPE {name!r} for the target {target}",
+                todo=f"choose among: {', '.join([*available, ALL])}",
+            )
+    return [available[name] for name in dict.fromkeys(settings.recipes)]
 
 
 def export_bundle(settings: ExportSettings) -> Exported:
@@ -154,11 +183,6 @@ def export_bundle(settings: ExportSettings) -> Exported:
             golden = golden_from_reference(
                 reference, staging, spec, validation, lengths, progress=progress
             )
-        made = [
-            artifact
-            for target, wanted in chosen
-            for artifact in _make(target, wanted, reference, lengths, staging)
-        ]
         facts = Facts(
             name=settings.out.name,
             task=task_spec(dataset),
@@ -167,6 +191,19 @@ def export_bundle(settings: ExportSettings) -> Exported:
             dataset=dataset,
             metrics=_training_metrics(checkpoint),
         )
+        source = Source(
+            reference=reference,
+            lengths=lengths,
+            task=facts.task,
+            pad_id=spec.pad_id,
+            metadata=_metadata(settings, facts),
+            calibration=_calibration(dataset, TextTokenizer(staging / spec.file, spec)),
+        )
+        made = [
+            artifact
+            for wanted in chosen
+            for artifact in make_artifacts(wanted, source, golden, staging)
+        ]
         with stage("parity gate"), progress_bar("judging") as progress:
             manifest, report = judge_and_seal(
                 staging, facts, made, golden, progress=lambda _, done, total: progress(done, total)
@@ -200,30 +237,23 @@ def _checkpoint(
     return read_checkpoint(folder, name=record["model"], revision=record["revision"]), training
 
 
-def _make(
-    target: Target,
-    wanted: list[Recipe],
-    reference: Reference,
-    lengths: tuple[int, ...],
-    staging: Path,
-) -> list[MadeArtifact]:
-    """Convert once, quantize once per recipe, and read every file back."""
-    scratch = staging.parent / f"{target.TARGET}_float{target.SUFFIX}"
-    with stage(f"converting to {target.TARGET}"):
-        target.convert(reference, lengths, scratch)
-    made = []
-    for recipe in wanted:
-        path = staging / recipe.file
-        if recipe.precision == FLOAT:
-            shutil.copyfile(scratch, path)
-        else:
-            with stage(f"quantizing {recipe.file}: {recipe.summary}"):
-                target.quantize(scratch, recipe, path)
-        description = target.describe(path)
-        check_precision(description, recipe, recipe.file)
-        made.append(MadeArtifact(target.TARGET, recipe, description))
-    scratch.unlink()
-    return made
+def _metadata(settings: ExportSettings, facts: Facts) -> ArtifactMetadata:
+    labels = len(facts.task.labels)
+    return ArtifactMetadata(
+        name=facts.source.model,
+        description=f"{facts.task.kind.replace('_', '-')} text classifier, "
+        f"{labels} label{'s' if labels > 1 else ''}, {facts.source.architecture}",
+        author=settings.author,
+        license=settings.license,
+        version=settings.version,
+        contract_sha256=facts.contract_sha256,
+    )
+
+
+def _calibration(dataset: TextDataset, tokenizer: TextTokenizer) -> tuple[tuple[int, ...], ...]:
+    """Training texts, so that the gate's own texts play no part in what is gated."""
+    examples = choose_validation(dataset.splits["train"], _CALIBRATION_TEXTS)
+    return tuple(tuple(tokenizer.ids(example.text)) for example in examples)
 
 
 def _source(checkpoint: Checkpoint, reference: Reference) -> SourceSpec:

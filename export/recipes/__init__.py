@@ -7,12 +7,13 @@ that a reader sees how much room there is; change a threshold only with a new ob
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.resources import files
 
 from runtime.errors import UserError
 
 _FIELDS = {"target", "name", "version", "precision", "file", "summary", "weights", "gate"}
+_OPTIONAL = {"default", "options", "activations"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,15 +21,22 @@ class WeightsRule:
     """How one kind of weight is stored.
 
     Attributes:
-        precision: ``float32`` or ``int8``.
+        precision: ``float32``, ``float16``, ``int8``, ``int4``, ``uint4``; ``lut6`` for six-bit
+            indices into a look-up table (palettization).
         granularity: ``channel`` (one scale per output channel), ``row`` (one per row of an
-            embedding), ``tensor`` or ``none``.
-        algorithm: how scales are chosen: ``minmax`` or ``octav``; ``none`` for float.
+            embedding), ``block`` (one per `block` elements of a channel), ``group`` (one table per
+            `block` channels), ``tensor`` or ``none``.
+        algorithm: how scales or tables are chosen: ``minmax``, ``octav``, ``kmeans`` …; ``none``
+            for float.
+        block: elements or channels that share a scale or table, for ``block`` and ``group``.
+        sparsity: share of elements set to zero and not stored, the smallest first; 0 to 1.
     """
 
     precision: str
     granularity: str
     algorithm: str
+    block: int = 0
+    sparsity: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +52,9 @@ class Recipe:
         linear, embedding: the rules for matrix products and for looked-up tables.
         gate: thresholds, architecture → metric → limit, as in `runtime.parity.gates`.
         observed: the same keys → the value that was measured when the limit was set.
+        default: whether it is made where no RECIPE is named.
+        options: the target's own settings.
+        activations: ``float``, or ``int8`` where activations are quantized with stored ranges.
     """
 
     target: str
@@ -56,6 +67,17 @@ class Recipe:
     embedding: WeightsRule
     gate: dict[str, dict[str, float]]
     observed: dict[str, dict[str, float]]
+    default: bool = True
+    options: dict[str, str] = field(default_factory=dict)
+    activations: str = "float"
+
+    @property
+    def quantizes(self) -> bool:
+        """Whether it does more than to convert."""
+        rules = (self.linear, self.embedding)
+        return self.activations != "float" or any(
+            not rule.precision.startswith("float") or rule.sparsity for rule in rules
+        )
 
 
 def recipes(target: str) -> dict[str, Recipe]:
@@ -82,8 +104,8 @@ def parse_recipe(text: str, origin: str) -> Recipe:
         value = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise UserError(f"recipe {origin} is not TOML", why=str(error)) from error
-    if set(value) != _FIELDS:
-        odd = ", ".join(sorted(set(value) ^ _FIELDS))
+    if odd_fields := (set(value) ^ _FIELDS) - _OPTIONAL:
+        odd = ", ".join(sorted(odd_fields))
         raise UserError(f"recipe {origin} has missing or unknown fields", why=odd)
     gate: dict[str, dict[str, float]] = {}
     observed: dict[str, dict[str, float]] = {}
@@ -105,4 +127,7 @@ def parse_recipe(text: str, origin: str) -> Recipe:
         embedding=rules["embedding"],
         gate=gate,
         observed=observed,
+        default=value.get("default", True),
+        options=value.get("options", {}),
+        activations=value.get("activations", "float"),
     )

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from runtime.manifest import TensorSpec
+import numpy as np
+import numpy.typing as npt
+
+from runtime.errors import UserError
+from runtime.manifest import ArtifactSpec, TaskSpec, TensorSpec
 
 if TYPE_CHECKING:
     from export.recipes import Recipe
@@ -23,10 +29,16 @@ class WeightInfo:
 
     Attributes:
         name: as the artifact calls it.
-        shape: as stored.
-        precision: ``float32``, ``float16``, ``int8``, ``int4`` …
+        shape: as the arithmetic sees it, dense.
+        precision: ``float32``, ``float16``, ``int8``, ``int4``, ``uint4``; ``lut6`` for six-bit
+            indices into a look-up table.
         role: ``linear`` (feeds a matrix product), ``embedding`` (is looked up) or ``other``.
-        scales: number of quantization scales; 0 for a float weight.
+        scales: number of quantization scales, or of look-up tables; 0 for a float weight.
+        sparsity: share of elements that are not stored because they are zero, 0 to 1.
+        bits: bits in the file per element, scales, tables and masks included; None where the
+            target does not tell.
+        sha256: of the values that the arithmetic uses, by the session's own rule; None where the
+            format's session does not compare them.
     """
 
     name: str
@@ -34,6 +46,9 @@ class WeightInfo:
     precision: str
     role: str
     scales: int
+    sparsity: float = 0.0
+    bits: float | None = None
+    sha256: str | None = None
 
     @property
     def elements(self) -> int:
@@ -64,35 +79,107 @@ class Description:
     operators: dict[str, int]
 
 
+@dataclass(frozen=True, slots=True)
+class ArtifactMetadata:
+    """What a format with room for it says about the model.
+
+    Attributes:
+        name: of the bundle.
+        description: one line.
+        author, license, version: as given by who exports.
+        contract_sha256: `runtime.manifest.contract_sha256` of the bundle's manifest, so that an
+            artifact met on its own can be matched with its bundle.
+    """
+
+    name: str
+    description: str
+    author: str
+    license: str
+    version: str
+    contract_sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What is exported, the same for every target.
+
+    Attributes:
+        reference: the logits-only PyTorch module and its facts.
+        lengths: sequence lengths that a format with fixed shapes must have, ascending; the last
+            one is the tokenizer's max_length. A format with free shapes ignores them.
+        task: labels and activation.
+        pad_id: id that fills a sequence up.
+        metadata: for the artifact.
+        calibration: ids of training texts with special tokens, not padded, each at most
+            lengths[-1] long; for recipes that need to see activations.
+    """
+
+    reference: Reference
+    lengths: tuple[int, ...]
+    task: TaskSpec
+    pad_id: int
+    metadata: ArtifactMetadata
+    calibration: tuple[tuple[int, ...], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One artifact to make.
+
+    Attributes:
+        recipe: what to make.
+        options: the target's own settings: the recipe's, overridden by the command line's.
+        scratch: a folder of this target and this run, where float conversions that several
+            recipes share may be kept.
+    """
+
+    source: Source
+    recipe: Recipe
+    options: Mapping[str, str]
+    scratch: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Effective:
+    """The weights that an artifact really uses: they tell a wrong graph from coarse weights.
+
+    Attributes:
+        tensors: parameter name of the reference's transformers model (``classifier.weight``) →
+            float32 array of the parameter's shape; every parameter is there. Rows of the position
+            embeddings beyond lengths[-1] keep the original's values.
+        layer_norm_eps: the epsilon the artifact can express for the model's.
+    """
+
+    tensors: Mapping[str, npt.NDArray[np.float32]]
+    layer_norm_eps: float
+
+
 class Target(Protocol):
-    """A module of `export.targets` that makes artifacts of one format."""
+    """A module of `export.targets` that makes artifacts of one format.
+
+    Attributes:
+        TARGET: the format's name.
+        SUFFIX: of its files.
+        OPTIONS: option → allowed values, the default first; what ``Job.options`` may hold.
+        PACKAGES: distributions that touch an artifact; the manifest tells their versions.
+        EXPERIMENTAL: left out of ``all``, to be named by who wants it.
+    """
 
     TARGET: str
     SUFFIX: str
+    EXPERIMENTAL: bool
+    OPTIONS: Mapping[str, tuple[str, ...]]
+    PACKAGES: tuple[str, ...]
 
     def available(self) -> str | None:
         """None, or one line that names the install command."""
         ...
 
-    def convert(self, reference: Reference, lengths: tuple[int, ...], destination: Path) -> None:
-        """Write the float32 artifact.
-
-        Args:
-            reference: the logits-only PyTorch module and its facts.
-            lengths: sequence lengths that a format with fixed shapes must have, ascending; the
-                last one is the tokenizer's max_length. A format with free shapes ignores them.
-            destination: file to write; the same reference gives the same bytes.
+    def make(self, job: Job, destination: Path) -> None:
+        """Write the artifact, a file or a folder; the same job gives the same bytes.
 
         Raises:
-            UserError: the format cannot express the model.
-        """
-        ...
-
-    def quantize(self, float_artifact: Path, recipe: Recipe, destination: Path) -> None:
-        """Write a quantized copy of a float32 artifact; the same input gives the same bytes.
-
-        Raises:
-            UserError: the recipe asks for what the format cannot do.
+            UserError: the format cannot express the model, or cannot do what the recipe asks for.
         """
         ...
 
@@ -103,3 +190,62 @@ class Target(Protocol):
             UserError: the file is not of this format.
         """
         ...
+
+    def effective(self, artifact: Path, job: Job) -> Effective | None:
+        """Check the stored weights and return them as the artifact uses them.
+
+        Returns:
+            None where a target cannot tell.
+
+        Raises:
+            UserError: a stored weight is not what the recipe makes of the reference's.
+        """
+        ...
+
+    def usage(self, artifact: ArtifactSpec) -> str:
+        """How to load it on a device: Markdown, without a bullet; empty where there is none."""
+        ...
+
+    def companions(self, artifact: ArtifactSpec) -> Mapping[str, str]:
+        """Further text files for the bundle: file name → content; the same for every artifact."""
+        ...
+
+
+def make_from_float(
+    job: Job,
+    destination: Path,
+    *,
+    convert: Callable[[Reference, tuple[int, ...], Path], None],
+    quantize: Callable[[Path, Recipe, Path], None],
+    suffix: str,
+) -> None:
+    """Convert to float32 once a run, then copy or quantize: for formats without options."""
+    floats = job.scratch / f"float32{suffix}"
+    if not floats.exists():
+        convert(job.source.reference, job.source.lengths, floats)
+    if job.recipe.quantizes:
+        quantize(floats, job.recipe, destination)
+    else:
+        shutil.copyfile(floats, destination)
+
+
+def resolve_options(target: Target, recipe: Recipe, chosen: Mapping[str, str]) -> dict[str, str]:
+    """Every option of a target: its default, the recipe's value or the chosen one.
+
+    Options in `chosen` that the target does not have are another target's and are left out.
+
+    Raises:
+        UserError: a value that the target does not know, or a recipe with an unknown option.
+    """
+    resolved = {}
+    if unknown := sorted(set(recipe.options) - set(target.OPTIONS)):
+        raise UserError(f"recipe {recipe.target}_{recipe.name}.toml has the option {unknown[0]!r}")
+    for name, allowed in target.OPTIONS.items():
+        value = chosen.get(name) or recipe.options.get(name) or allowed[0]
+        if value not in allowed:
+            raise UserError(
+                f"unknown {name.replace('_', ' ')} {value!r} for the target {target.TARGET}",
+                todo=f"choose one of: {', '.join(allowed)}",
+            )
+        resolved[name] = value
+    return resolved

@@ -5,7 +5,7 @@ from __future__ import annotations
 from export.recipes import Recipe, WeightsRule
 from export.targets.base import LARGE_WEIGHT_ELEMENTS, Description, WeightInfo
 from runtime.errors import UserError
-from runtime.manifest import WeightsSummary
+from runtime.manifest import StoredWeight, WeightsSummary
 
 
 def summarise(description: Description) -> WeightsSummary:
@@ -16,7 +16,11 @@ def summarise(description: Description) -> WeightsSummary:
     large = [
         w.name for w in description.weights if _is_large(w) and w.precision.startswith("float")
     ]
-    return WeightsSummary(dict(sorted(elements.items())), tuple(sorted(large)))
+    stored = tuple(
+        StoredWeight(w.name, w.shape, w.role, w.precision, w.sparsity, w.bits, w.sha256)
+        for w in sorted(description.weights, key=lambda w: w.name)
+    )
+    return WeightsSummary(dict(sorted(elements.items())), tuple(sorted(large)), stored)
 
 
 def check_precision(description: Description, recipe: Recipe, artifact: str) -> None:
@@ -32,11 +36,18 @@ def check_precision(description: Description, recipe: Recipe, artifact: str) -> 
         # A large weight of no known role was missed by whoever reads the file: judge it strictly.
         rule = rules.get(weight.role, recipe.linear)
         seen.add(weight.role)
-        if weight.precision != rule.precision or not _granular(weight, rule):
+        if (
+            weight.precision != rule.precision
+            or not _granular(weight, rule)
+            or not _sparse(weight, rule)
+        ):
             raise UserError(
                 f"{artifact}: the recipe {recipe.name} left {weight.name} {list(weight.shape)} "
-                f"in {weight.precision} with {weight.scales} scales",
-                why=f"{weight.role} weights should be {rule.precision} per {rule.granularity}",
+                f"in {weight.precision} with {weight.scales} scales"
+                + (f" and {weight.sparsity:.2f} zeros" if weight.sparsity else ""),
+                why=f"{weight.role} weights should be {rule.precision} per {rule.granularity}"
+                + (f" of {rule.block}" if rule.block else "")
+                + (f" with {rule.sparsity:.2f} zeros" if rule.sparsity else ""),
                 todo="report it, or export with RECIPE=float32",
             )
     if not seen & {"linear", "embedding"}:
@@ -52,5 +63,14 @@ def _granular(weight: WeightInfo, rule: WeightsRule) -> bool:
         return weight.scales == 0
     if rule.granularity == "tensor":
         return weight.scales == 1
+    if rule.granularity == "block":
+        return weight.scales * rule.block == weight.elements
+    if rule.granularity == "group":
+        return weight.scales * rule.block in weight.shape
     # One scale per channel or row: some axis has exactly as many entries.
     return weight.scales > 1 and weight.scales in weight.shape
+
+
+def _sparse(weight: WeightInfo, rule: WeightsRule) -> bool:
+    # Ties and rounding move the share by a few elements, not by a hundredth.
+    return abs(weight.sparsity - rule.sparsity) < 0.01

@@ -39,7 +39,7 @@ def test_help_answers_without_torch(command: str) -> None:
 
 def test_unknown_target() -> None:
     done = mobile_export("export", "--target", "tflight")
-    assert_one_line(done, "unknown TARGET 'tflight'", "onnx, tflite, all")
+    assert_one_line(done, "unknown TARGET 'tflight'", "coreml, onnx, tflite, all")
 
 
 @pytest.mark.parametrize(

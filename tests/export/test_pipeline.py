@@ -20,19 +20,23 @@ from export.pipeline import ExportSettings, export_bundle, plan
 from export.recipes import Recipe, recipes
 from runtime.bundle import open_bundle
 from runtime.errors import BundleError, UserError
+from runtime.files import files_below
 
 from support import ROOT, TINY_SETTINGS, export_settings
 
 
 def _bytes(folder: Path) -> dict[str, str]:
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()}
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in files_below(folder)
+    }
 
 
 def test_the_bundle_has_every_file_of_the_design(bundle_folder: Path) -> None:
     assert {path.name for path in bundle_folder.iterdir()} == {
         "manifest.json", "model.onnx", "model_int8.onnx", "model.tflite", "model_int8.tflite",
         "tokenizer.json", "tokenizer_config.json", "vocab.txt", "labels.txt", "golden.json",
-        "parity.json", "README.md",
+        "parity.json", "README.md", "model.mlpackage", "model_int8.mlpackage", "check_on_mac.py",
     }  # fmt: skip
     assert (bundle_folder / "labels.txt").read_text() == "rainy\nsnowy\nsunny\n"
     manifest = open_bundle(bundle_folder).manifest
@@ -43,14 +47,14 @@ def test_the_bundle_has_every_file_of_the_design(bundle_folder: Path) -> None:
         ]  # fmt: skip
         assert [(t.name, t.dtype) for t in artifact.outputs] == [("logits", "float32")]
     quantized = [a for a in manifest.artifacts if a.precision == "int8"]
-    assert len(quantized) == 2
+    assert len(quantized) == 3
     assert all(a.weights.float_weights == () for a in quantized)
 
 
 def test_nothing_in_it_depends_on_the_machine(bundle_folder: Path) -> None:
     """No absolute path, user name or year-month of today in any file."""
     today = time.strftime("%Y-%m").encode()
-    for path in bundle_folder.iterdir():
+    for path in files_below(bundle_folder):
         data = path.read_bytes()
         for secret in (
             str(bundle_folder.parent).encode(),
@@ -112,9 +116,20 @@ def test_from_texts_alone_with_the_small_default(weather_file: Path, tmp_path: P
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"targets": ("tflit",)}, "unknown TARGET 'tflit'. choose one of: onnx, tflite, all"),
+        (
+            {"targets": ("tflit",)},
+            "unknown TARGET 'tflit'. choose one of: coreai, coreml, onnx, tflite, all",
+        ),
         ({"targets": ()}, "no TARGET was named"),
         ({"recipes": ("int3",)}, "unknown RECIPE 'int3' for the target onnx. choose among:"),
+        (
+            {"options": {"layout": "ane"}},
+            "the target onnx has no layout to choose. it is for coreml",
+        ),
+        (
+            {"targets": ("coreml",), "options": {"layout": "gpu"}},
+            "unknown layout 'gpu' for the target coreml. choose one of: default, ane",
+        ),
     ],
 )
 def test_unknown_names_list_the_known_ones(

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib.resources import files
 from typing import Any
 
 import pytest
 
-from export.recipes import parse_recipe, recipes
+from export.recipes import WeightsRule, parse_recipe, recipes
 from export.targets import targets
-from export.targets.base import Description, WeightInfo
+from export.targets.base import Description, WeightInfo, resolve_options
 from export.targets.precision import check_precision, summarise
 from runtime.errors import UserError
 from runtime.parity.gates import FIGURES, REQUIRED
@@ -25,10 +26,13 @@ def test_every_recipe_has_a_whole_gate_beside_what_was_observed(recipe: Any) -> 
             assert good, f"{name}: observed {seen}, limit {limit}"
 
 
-def test_every_target_has_both_default_recipes() -> None:
+def test_every_target_has_default_recipes_for_float_and_int8() -> None:
     for target, module in targets().items():
         found = recipes(target)
-        assert {"float32", "int8"} <= set(found)
+        usual = {name for name, recipe in found.items() if recipe.default}
+        floats = {"coreml": "float16"}.get(target, "float32")
+        assert usual == ({floats} if module.EXPERIMENTAL else {floats, "int8"})
+        assert len({recipe.file for recipe in found.values()}) == len(found)
         assert all(recipe.file.endswith(module.SUFFIX) for recipe in found.values())
 
 
@@ -71,6 +75,48 @@ def test_a_silently_skipped_weight_is_found() -> None:
             check_precision(_described(LINEAR, TABLE, bad), recipe, "a")
     with pytest.raises(UserError, match="no large weight"):
         check_precision(_described(WeightInfo("b", (8,), "float32", "other", 0)), recipe, "a")
+
+
+BLOCKS = WeightsRule("uint4", "block", "minmax", block=32)
+GROUPS = WeightsRule("lut4", "group", "kmeans", block=16)
+SPARSE = WeightsRule("int8", "channel", "minmax", sparsity=0.5)
+
+
+@pytest.mark.parametrize(
+    ("rule", "weight", "good"),
+    [
+        (BLOCKS, WeightInfo("w", (64, 128), "uint4", "linear", 256), True),
+        (BLOCKS, WeightInfo("w", (64, 128), "uint4", "linear", 64), False),
+        (BLOCKS, WeightInfo("w", (64, 128), "int4", "linear", 256), False),
+        (GROUPS, WeightInfo("w", (64, 128), "lut4", "linear", 4), True),
+        (GROUPS, WeightInfo("w", (64, 128), "lut4", "linear", 1), False),
+        (SPARSE, WeightInfo("w", (64, 128), "int8", "linear", 64, sparsity=0.5001), True),
+        (SPARSE, WeightInfo("w", (64, 128), "int8", "linear", 64, sparsity=0.4), False),
+        (SPARSE, WeightInfo("w", (64, 128), "int8", "linear", 64), False),
+    ],
+)
+def test_blocks_groups_and_zeros_are_checked(
+    rule: WeightsRule, weight: WeightInfo, good: bool
+) -> None:
+    recipe = replace(recipes("onnx")["int8"], linear=rule)
+    if good:
+        check_precision(_described(weight, TABLE), recipe, "a")
+    else:
+        with pytest.raises(UserError, match="the recipe int8 left w"):
+            check_precision(_described(weight, TABLE), recipe, "a")
+
+
+def test_options_are_the_targets_own() -> None:
+    coreml = targets()["coreml"]
+    recipe = recipes("coreml")["float32"]
+    assert resolve_options(coreml, recipe, {})["compute_precision"] == "float32"
+    chosen = resolve_options(coreml, recipe, {"layout": "ane", "strange": "x"})
+    assert chosen["layout"] == "ane"
+    assert set(chosen) == set(coreml.OPTIONS)
+    with pytest.raises(UserError, match="unknown layout 'x' for the target coreml"):
+        resolve_options(coreml, recipe, {"layout": "x"})
+    with pytest.raises(UserError, match="has the option 'layot'"):
+        resolve_options(coreml, replace(recipe, options={"layot": "ane"}), {})
 
 
 def test_a_float_recipe_refuses_integers() -> None:

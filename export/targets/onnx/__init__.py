@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,12 +12,30 @@ from runtime.errors import MissingExtraError
 if TYPE_CHECKING:
     from export.recipes import Recipe
     from export.reference import Reference
-    from export.targets.base import Description
+    from export.targets.base import Description, Effective, Job
+    from runtime.manifest import ArtifactSpec
 
-__all__ = ["SUFFIX", "TARGET", "available", "convert", "describe", "quantize"]
+__all__ = [
+    "EXPERIMENTAL",
+    "OPTIONS",
+    "PACKAGES",
+    "SUFFIX",
+    "TARGET",
+    "available",
+    "companions",
+    "convert",
+    "describe",
+    "effective",
+    "make",
+    "quantize",
+    "usage",
+]
 
 TARGET = "onnx"
 SUFFIX = ".onnx"
+EXPERIMENTAL = False
+OPTIONS: Mapping[str, tuple[str, ...]] = {}
+PACKAGES = ("onnx", "onnxscript", "onnx-ir", "onnxruntime")
 
 _PACKAGES = ("onnx", "onnx_ir", "onnxscript")
 
@@ -25,6 +44,18 @@ def available() -> str | None:
     """None, or one line that names the install command."""
     missing = _missing()
     return str(missing) if missing else None
+
+
+def make(job: Job, destination: Path) -> None:
+    """Write one recipe's artifact; the same job gives the same bytes.
+
+    Raises:
+        MissingExtraError: a package of the extra ``export`` is not installed.
+        UserError: as `convert` and `quantize`.
+    """
+    from export.targets.base import make_from_float
+
+    make_from_float(job, destination, convert=convert, quantize=quantize, suffix=SUFFIX)
 
 
 def convert(reference: Reference, lengths: tuple[int, ...], destination: Path) -> None:
@@ -80,6 +111,24 @@ def describe(artifact: Path) -> Description:
     from export.targets.onnx._file import read_model
 
     return description_of(read_model(artifact), artifact)
+
+
+def effective(artifact: Path, job: Job) -> Effective | None:
+    """None: this target does not split its error yet."""
+    del artifact, job
+    return None
+
+
+def usage(artifact: ArtifactSpec) -> str:
+    """How to load it on a device, Markdown."""
+    del artifact
+    return "Android, iOS, web: onnxruntime (the full package), any length"
+
+
+def companions(artifact: ArtifactSpec) -> Mapping[str, str]:
+    """No further files."""
+    del artifact
+    return {}
 
 
 def _missing() -> MissingExtraError | None:

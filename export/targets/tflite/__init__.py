@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,12 +12,31 @@ from runtime.errors import MissingExtraError
 if TYPE_CHECKING:
     from export.recipes import Recipe
     from export.reference import Reference
-    from export.targets.base import Description
+    from export.targets.base import Description, Effective, Job
+    from runtime.manifest import ArtifactSpec
 
 TARGET = "tflite"
 SUFFIX = ".tflite"
+EXPERIMENTAL = False
+OPTIONS: Mapping[str, tuple[str, ...]] = {}
+PACKAGES = ("litert-torch", "litert-converter", "ai-edge-quantizer", "ai-edge-litert")
 
-__all__ = ["SUFFIX", "TARGET", "available", "convert", "describe", "quantize", "shortfalls"]
+__all__ = [
+    "EXPERIMENTAL",
+    "OPTIONS",
+    "PACKAGES",
+    "SUFFIX",
+    "TARGET",
+    "available",
+    "companions",
+    "convert",
+    "describe",
+    "effective",
+    "make",
+    "quantize",
+    "shortfalls",
+    "usage",
+]
 
 
 _PACKAGES = {
@@ -30,6 +50,18 @@ def available() -> str | None:
     """None, or one line that names the install command."""
     missing = _missing()
     return str(missing) if missing else None
+
+
+def make(job: Job, destination: Path) -> None:
+    """Write one recipe's artifact; the same job gives the same bytes.
+
+    Raises:
+        MissingExtraError: a package of the extra ``export`` is not installed.
+        UserError: as `convert` and `quantize`.
+    """
+    from export.targets.base import make_from_float
+
+    make_from_float(job, destination, convert=convert, quantize=quantize, suffix=SUFFIX)
 
 
 def convert(reference: Reference, lengths: tuple[int, ...], destination: Path) -> None:
@@ -77,6 +109,27 @@ def describe(artifact: Path) -> Description:
     from export.targets.tflite._describe import description_of
 
     return description_of(artifact)
+
+
+def effective(artifact: Path, job: Job) -> Effective | None:
+    """None: this target does not split its error yet."""
+    del artifact, job
+    return None
+
+
+def usage(artifact: ArtifactSpec) -> str:
+    """How to load it on a device, Markdown."""
+    lengths = ", ".join(f"`seq_{n}`" for n in artifact.lengths or ())
+    return (
+        f"Android: LiteRT, signature {lengths} (the smallest that holds the ids); store the file "
+        "uncompressed"
+    )
+
+
+def companions(artifact: ArtifactSpec) -> Mapping[str, str]:
+    """No further files."""
+    del artifact
+    return {}
 
 
 def shortfalls(artifact: Path) -> tuple[str, ...]:

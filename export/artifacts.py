@@ -1,0 +1,127 @@
+"""Makes every artifact of an export and reads each one back."""
+
+from __future__ import annotations
+
+import copy
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from export.recipes import Recipe
+from export.reference import Reference, reference_from_model, reference_logits
+from export.targets.base import (
+    Description,
+    Effective,
+    Job,
+    Source,
+    Target,
+    resolve_options,
+)
+from export.targets.precision import check_precision
+from runtime.console import progress_bar, stage
+from runtime.golden import AWKWARD, VALIDATION, EffectiveLogits, Golden
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+# Most cases that are run a second time to split the error: enough for every edge, and quick.
+_SPLIT_VALIDATION = 128
+
+
+@dataclass(frozen=True, slots=True)
+class MadeArtifact:
+    """A model in the staging folder, with its recipe and what was read back from it.
+
+    Attributes:
+        effective: PyTorch's logits with the artifact's own weights; None if the target cannot tell.
+    """
+
+    target: Target
+    recipe: Recipe
+    description: Description
+    effective: EffectiveLogits | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A target, and the recipes to make with it, each with its resolved options."""
+
+    target: Target
+    jobs: tuple[tuple[Recipe, Mapping[str, str]], ...]
+
+
+def with_options(target: Target, recipes: list[Recipe], chosen: Mapping[str, str]) -> Wanted:
+    """Resolve the options of each recipe.
+
+    Raises:
+        UserError: an option's value is unknown.
+    """
+    return Wanted(target, tuple((r, resolve_options(target, r, chosen)) for r in recipes))
+
+
+def make_artifacts(
+    wanted: Wanted, source: Source, golden: Golden, staging: Path
+) -> list[MadeArtifact]:
+    """Write every recipe's artifact of one target into `staging`, each checked against its recipe.
+
+    Raises:
+        UserError: the format or the recipe cannot be had, a large weight is not stored as the
+            recipe says, or a stored weight is not what the recipe makes of the reference's.
+    """
+    target = wanted.target
+    scratch = staging.parent / f"{target.TARGET}_scratch"
+    scratch.mkdir()
+    made = []
+    for recipe, options in wanted.jobs:
+        path = staging / recipe.file
+        job = Job(source, recipe, options, scratch)
+        with stage(f"{target.TARGET}: making {recipe.file}, {recipe.summary}"):
+            target.make(job, path)
+            description = target.describe(path)
+            check_precision(description, recipe, recipe.file)
+        effective = target.effective(path, job)
+        logits = None
+        if effective is not None:
+            with stage(f"PyTorch with the weights of {recipe.file}"), progress_bar("split") as bar:
+                logits = _effective_logits(source.reference, effective, golden, bar)
+        made.append(MadeArtifact(target, recipe, description, logits))
+    shutil.rmtree(scratch)
+    return made
+
+
+def _effective_logits(
+    reference: Reference,
+    effective: Effective,
+    golden: Golden,
+    progress: Callable[[int, int], None],
+) -> EffectiveLogits:
+    """PyTorch float32 with the weights that the artifact uses, on the cases of `split_rows`."""
+    rows = split_rows(golden)
+    logits = reference_logits(
+        effective_reference(reference, effective),
+        [golden.cases[row].input_ids for row in rows],
+        progress=progress,
+    )
+    return EffectiveLogits(rows, logits)
+
+
+def effective_reference(reference: Reference, effective: Effective) -> Reference:
+    """A copy of the reference that holds an artifact's weights and epsilon."""
+    model: PreTrainedModel = copy.deepcopy(reference.module.model)
+    state = {name: torch.from_numpy(array.copy()) for name, array in effective.tensors.items()}
+    model.load_state_dict(state, strict=True)
+    for module in model.modules():
+        if isinstance(module, torch.nn.LayerNorm):
+            module.eps = effective.layer_norm_eps
+    return reference_from_model(model)
+
+
+def split_rows(golden: Golden) -> tuple[int, ...]:
+    """Every awkward case, and validation cases evenly spread, at most 128 of them."""
+    validation = golden.rows(VALIDATION)
+    step = max(1, -(-len(validation) // _SPLIT_VALIDATION))
+    return tuple(sorted(int(row) for row in (*validation[::step], *golden.rows(AWKWARD))))

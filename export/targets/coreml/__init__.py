@@ -1,0 +1,122 @@
+"""Core ML (ML program): one .mlpackage folder, which Xcode takes as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.resources import files
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from export.targets.coreml._options import OPTIONS
+from runtime.errors import MissingExtraError
+
+if TYPE_CHECKING:
+    from export.targets.base import Description, Effective, Job
+    from runtime.manifest import ArtifactSpec
+
+TARGET = "coreml"
+SUFFIX = ".mlpackage"
+EXPERIMENTAL = False
+PACKAGES = ("coremltools",)
+
+__all__ = [
+    "EXPERIMENTAL",
+    "OPTIONS",
+    "PACKAGES",
+    "SUFFIX",
+    "TARGET",
+    "available",
+    "companions",
+    "describe",
+    "effective",
+    "make",
+    "usage",
+]
+
+_MAC_SCRIPT = "check_on_mac.py"
+
+
+def available() -> str | None:
+    """None, or one line that names the install command."""
+    missing = _missing()
+    return str(missing) if missing else None
+
+
+def make(job: Job, destination: Path) -> None:
+    """Write one recipe's package; the same job gives the same bytes.
+
+    The inputs are ``input_ids`` and ``attention_mask``, int32 [1, length]; the outputs ``logits``,
+    float32 [1, labels], and of a classifier also ``classLabel`` (string) and ``classLabel_probs``
+    (string → probability): coremltools' own names for them.
+
+    Raises:
+        MissingExtraError: a package of the extra ``export`` is not installed.
+        UserError: options that do not go together, or a model or recipe that Core ML cannot do.
+    """
+    missing = _missing()
+    if missing:
+        raise missing
+    from export.targets.coreml._convert import package_from_reference
+
+    if not job.recipe.quantizes:
+        package_from_reference(job, destination)
+        return
+    from export.targets.coreml._compress import compress
+
+    options = "-".join(job.options[name] for name in sorted(job.options))
+    floats = job.scratch / f"{options}{SUFFIX}"
+    if not floats.exists():
+        package_from_reference(job, floats)
+    compress(floats, job, destination)
+
+
+def describe(artifact: Path) -> Description:
+    """Read a package back; a free axis is called ``length``.
+
+    Raises:
+        CoreMLError: it is damaged, or it is not what this target makes.
+    """
+    from export.targets.coreml._describe import description_of
+
+    return description_of(artifact)
+
+
+def effective(artifact: Path, job: Job) -> Effective:
+    """Compare the stored weights with the reference's and return them as the package uses them.
+
+    Raises:
+        CoreMLError: the package is damaged.
+        UserError: a stored weight is not what the recipe makes of the reference's, or a parameter
+            is missing.
+    """
+    from export.targets.coreml._effective import effective_of
+
+    return effective_of(artifact, job)
+
+
+def usage(artifact: ArtifactSpec) -> str:
+    """How to load it on a device, Markdown."""
+    systems = ", ".join(f"{name} {version}" for name, version in artifact.minimum_runtime.items())
+    lengths = "any length up to the longest"
+    if artifact.lengths is not None:
+        lengths = f"length {' or '.join(map(str, artifact.lengths))}"
+    name = Path(artifact.path).stem
+    return (
+        f"iOS and macOS: drag the package into Xcode, which makes the Swift class `{name}`; "
+        f"{systems} or newer, {lengths}. Ids must be below the vocabulary's size: Core ML does not "
+        f"check them. On a Mac `python {_MAC_SCRIPT}` compares it with the reference"
+    )
+
+
+def companions(artifact: ArtifactSpec) -> Mapping[str, str]:
+    """The script that runs the bundle's packages with Apple's own runtime, on a Mac."""
+    del artifact
+    return {_MAC_SCRIPT: files(__package__).joinpath(_MAC_SCRIPT).read_text(encoding="utf-8")}
+
+
+def _missing() -> MissingExtraError | None:
+    for package in PACKAGES:
+        if find_spec(package) is None:
+            return MissingExtraError(package, extra="export", purpose="the target coreml")
+    return None

@@ -1,0 +1,159 @@
+"""PyTorch → Core ML program."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from export.targets.base import Job
+from export.targets.coreml._module import module_for
+from export.targets.coreml._options import Options, options_of
+from export.targets.coreml._quiet import contained
+from export.targets.coreml._save import save_package
+from runtime.errors import UserError
+
+INPUTS = ("input_ids", "attention_mask")
+LOGITS = "logits"
+# coremltools' own convention for classifiers, which Xcode's generated classes show as properties.
+LABEL = "classLabel"
+PROBABILITIES = "classLabel_probs"
+# The tensor they are made of; not an output.
+_PROBABILITIES = "probabilities"
+
+# Passes that would keep a parameter from being found under its name, or change its arithmetic.
+_LEFT_OUT = {
+    # Gives two layers with equal weights one constant, called after one of them.
+    "common::const_deduplication",
+    # Turns the other layout's norms into batch norms, whose epsilon of 1e-5 scales them.
+    "common::fuse_elementwise_to_batchnorm",
+}
+
+
+def package_from_reference(job: Job, destination: Path) -> None:
+    """Convert the reference without compressing anything.
+
+    Args:
+        job: its options decide; its recipe goes into the metadata alone.
+        destination: the .mlpackage folder; the same job gives the same bytes.
+
+    Raises:
+        UserError: options that do not go together, a weight that float16 cannot hold, or a model
+            that Core ML cannot express.
+    """
+    options = options_of(job)
+    with contained() as folder:
+        save_package(_convert(job, options, folder), destination, job)
+
+
+def _convert(job: Job, options: Options, folder: Path) -> Any:
+    """Core ML's model object, whose files are in `folder`."""
+    # Imported here, since that alone prints.
+    import coremltools as ct
+
+    try:
+        module = module_for(job.source.reference.module, options, job.source.task.activation)
+        if options.compute_precision == "float16":
+            _round_to_float16(module)
+        passes = ct.PassPipeline()
+        passes.remove_passes(_LEFT_OUT)
+        classifier = options.outputs == "classifier"
+        package = {"package_dir": str(folder / "converted.mlpackage"), "skip_model_load": True}
+        target = getattr(ct.target, options.deployment_target)
+        converted = ct.convert(
+            _traced(module, options.lengths[-1], job.source.reference.vocab_size),
+            inputs=_inputs(ct, options),
+            outputs=_outputs(ct, options),
+            convert_to="milinternal" if classifier else "mlprogram",
+            minimum_deployment_target=target,
+            compute_precision=getattr(ct.precision, options.compute_precision.upper()),
+            pass_pipeline=passes,
+            **({} if classifier else package),
+        )
+        if not classifier:
+            return converted
+        # In one step coremltools trips over a classifier that has a further output.
+        converted.functions["main"].set_output_types(None)
+        model = ct.convert(
+            converted,
+            classifier_config=_classifier(ct, job),
+            convert_to="mlprogram",
+            minimum_deployment_target=target,
+            pass_pipeline=ct.PassPipeline.EMPTY,
+            **package,
+        )
+        # What it says itself where the step is one.
+        model.user_defined_metadata["com.github.apple.coremltools.source"] = (
+            f"torch=={torch.__version__}"
+        )
+        return model
+    except UserError:
+        raise
+    except Exception as error:
+        # The converter raises whatever its passes raise; the cause stays chained.
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise UserError("Core ML cannot express this model", why=reason[0]) from error
+
+
+def _round_to_float16(module: torch.nn.Module) -> None:
+    """Round the parameters to the values that float16 has.
+
+    The converter would round them as well, except for short vectors, in which it moves what
+    underflows to the smallest number above zero.
+
+    Raises:
+        UserError: a parameter is out of float16's range.
+    """
+    for place, part in module.named_modules():
+        for name, parameter in list(part.named_parameters(recurse=False)):
+            rounded = parameter.to(torch.float16).to(torch.float32)
+            if not bool(torch.isfinite(rounded).all()):
+                raise UserError(
+                    f"{place.removeprefix('model.')}.{name} has values that float16 cannot hold",
+                    why=f"the largest is {float(parameter.abs().max()):.3g}, the limit 65504",
+                    todo="choose the compute precision float32",
+                )
+            # A new parameter: the old one is the reference's.
+            setattr(part, name, torch.nn.Parameter(rounded, requires_grad=False))
+
+
+def _traced(module: torch.nn.Module, length: int, vocab_size: int) -> Any:
+    # Two tensors: one for both would become one input.
+    ids = torch.from_numpy((np.arange(length, dtype=np.int32) % vocab_size)[None])
+    trace: Any = torch.jit.trace
+    with torch.no_grad():
+        return trace(module, (ids, torch.ones((1, length), dtype=torch.int32)))
+
+
+def _inputs(ct: Any, options: Options) -> list[Any]:
+    longest = options.lengths[-1]
+    shape: Any = (1, longest)
+    if options.shapes == "range":
+        shape = ct.Shape((1, ct.RangeDim(1, longest, default=longest)))
+    elif not options.fixed:
+        shape = ct.EnumeratedShapes([[1, n] for n in options.lengths], default=[1, longest])
+    return [ct.TensorType(name, shape, np.int32) for name in INPUTS]
+
+
+def _outputs(ct: Any, options: Options) -> list[Any]:
+    names = ([_PROBABILITIES] if options.outputs == "classifier" else []) + [LOGITS]
+    # float32 whatever the arithmetic: apps need not know about float16.
+    return [ct.TensorType(name, dtype=np.float32) for name in names]
+
+
+def _classifier(ct: Any, job: Job) -> Any:
+    labels = job.source.task.labels
+    for label in labels:
+        if not label.isprintable() or any("\ud800" <= c <= "\udfff" for c in label):
+            raise UserError(
+                f"Core ML cannot carry the label {label!r}",
+                why="it has characters that are no text",
+                todo="rename it, or choose the outputs logits",
+            )
+    return ct.ClassifierConfig(
+        list(labels),
+        predicted_feature_name=LABEL,
+        predicted_probabilities_output=_PROBABILITIES,
+    )
