@@ -54,13 +54,18 @@ class Wanted:
     jobs: tuple[tuple[Recipe, Mapping[str, str]], ...]
 
 
-def with_options(target: Target, recipes: list[Recipe], chosen: Mapping[str, str]) -> Wanted:
+def with_options(
+    target: Target, recipes: list[Recipe], chosen: Mapping[str, str], lengths: tuple[int, ...]
+) -> Wanted:
     """Resolve the options of each recipe.
 
     Raises:
-        UserError: an option's value is unknown.
+        UserError: an option's value is unknown, or options, recipe and lengths do not go together.
     """
-    return Wanted(target, tuple((r, resolve_options(target, r, chosen)) for r in recipes))
+    jobs = tuple((recipe, resolve_options(target, recipe, chosen)) for recipe in recipes)
+    for recipe, options in jobs:
+        target.check(recipe, options, lengths)
+    return Wanted(target, jobs)
 
 
 def make_artifacts(

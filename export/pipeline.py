@@ -132,7 +132,14 @@ def plan(settings: ExportSettings) -> list[Wanted]:
         missing = known[name].available() or session_modules()[name].available()
         if missing:
             raise UserError(missing)
-        chosen.append(with_options(known[name], _recipes(name, settings), settings.options))
+        chosen.append(
+            with_options(
+                known[name],
+                _recipes(name, settings),
+                settings.options,
+                lengths_up_to(settings.model.max_length),
+            )
+        )
     for option in settings.options:
         if not any(option in known[name].OPTIONS for name in names):
             able = [name for name, target in known.items() if option in target.OPTIONS]

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-import numpy as np
-import numpy.typing as npt
-
 from runtime.errors import UserError
 from runtime.manifest import ArtifactSpec, TaskSpec, TensorSpec
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
     from export.recipes import Recipe
     from export.reference import Reference
 
@@ -173,6 +173,14 @@ class Target(Protocol):
 
     def available(self) -> str | None:
         """None, or one line that names the install command."""
+        ...
+
+    def check(self, recipe: Recipe, options: Mapping[str, str], lengths: tuple[int, ...]) -> None:
+        """Refuse what does not go together, before any work is done.
+
+        Raises:
+            UserError: says what to choose instead.
+        """
         ...
 
     def make(self, job: Job, destination: Path) -> None:

@@ -130,6 +130,18 @@ def test_from_texts_alone_with_the_small_default(weather_file: Path, tmp_path: P
             {"targets": ("coreml",), "options": {"layout": "gpu"}},
             "unknown layout 'gpu' for the target coreml. choose one of: default, ane",
         ),
+        (
+            {"targets": ("coreml",), "options": {"shapes": "enumerated"}},
+            "iOS16 cannot enumerate the lengths of two inputs",
+        ),
+        (
+            {
+                "targets": ("coreml",),
+                "recipes": ("int4",),
+                "options": {"deployment_target": "iOS16", "shapes": "fixed"},
+            },
+            "the recipe int4 needs the deployment target iOS18",
+        ),
     ],
 )
 def test_unknown_names_list_the_known_ones(

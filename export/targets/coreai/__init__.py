@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from runtime.errors import MissingExtraError
 
 if TYPE_CHECKING:
+    from export.recipes import Recipe
     from export.targets.base import Description, Effective, Job
     from runtime.manifest import ArtifactSpec
 
@@ -30,6 +31,7 @@ __all__ = [
     "SUFFIX",
     "TARGET",
     "available",
+    "check",
     "companions",
     "describe",
     "effective",
@@ -44,6 +46,11 @@ def available() -> str | None:
     """None, or one line that names the install command."""
     missing = _missing()
     return str(missing) if missing else None
+
+
+def check(recipe: Recipe, options: Mapping[str, str], lengths: tuple[int, ...]) -> None:
+    """Nothing to refuse: there are no options."""
+    del recipe, options, lengths
 
 
 def make(job: Job, destination: Path) -> None:

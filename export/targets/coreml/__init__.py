@@ -12,6 +12,7 @@ from export.targets.coreml._options import OPTIONS
 from runtime.errors import MissingExtraError
 
 if TYPE_CHECKING:
+    from export.recipes import Recipe
     from export.targets.base import Description, Effective, Job
     from runtime.manifest import ArtifactSpec
 
@@ -27,6 +28,7 @@ __all__ = [
     "SUFFIX",
     "TARGET",
     "available",
+    "check",
     "companions",
     "describe",
     "effective",
@@ -41,6 +43,19 @@ def available() -> str | None:
     """None, or one line that names the install command."""
     missing = _missing()
     return str(missing) if missing else None
+
+
+def check(recipe: Recipe, options: Mapping[str, str], lengths: tuple[int, ...]) -> None:
+    """Refuse options that do not go together, and recipes that need a newer system.
+
+    Raises:
+        UserError: says what to choose instead.
+    """
+    from export.targets.coreml._options import check_options
+    from export.targets.coreml._plan import check_recipe
+
+    check_options(options, lengths)
+    check_recipe(recipe, int(options["deployment_target"].removeprefix("iOS")))
 
 
 def make(job: Job, destination: Path) -> None:

@@ -1,4 +1,4 @@
-"""Integers with a scale per channel or block: plain round-to-nearest, in float32."""
+"""Integers with a scale per channel or block: plain round-to-nearest."""
 
 from __future__ import annotations
 
@@ -47,8 +47,9 @@ def quantize_affine(weight: Array, blocks: tuple[int, ...], precision: str) -> A
         split += [count, size // count]
     values = weight.astype(np.float32).reshape(split)
     inside = tuple(range(1, len(split), 2))
-    least = np.minimum(values.min(axis=inside, keepdims=True), 0.0)
-    most = np.maximum(values.max(axis=inside, keepdims=True), 0.0)
+    # float64: a difference of two float32 is rounded once, by the type it is stored in.
+    least = np.minimum(values.min(axis=inside, keepdims=True), 0.0).astype(np.float64)
+    most = np.maximum(values.max(axis=inside, keepdims=True), 0.0).astype(np.float64)
     scale = np.maximum(-least, most) / high if low < 0 else (most - least) / (high - low)
     scale = scale.astype(weight.dtype).astype(np.float32)
     scale[scale == 0.0] = 1.0

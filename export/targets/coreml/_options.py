@@ -58,7 +58,6 @@ def options_of(job: Job) -> Options:
     Raises:
         UserError: settings that Core ML cannot combine, or lengths that the model does not have.
     """
-    chosen = {name: job.options.get(name, allowed[0]) for name, allowed in OPTIONS.items()}
     lengths = job.source.lengths
     longest = job.source.reference.max_positions
     if not lengths or list(lengths) != sorted(set(lengths)):
@@ -67,6 +66,20 @@ def options_of(job: Job) -> Options:
         raise UserError(f"the length {lengths[0]} has no room for the special tokens")
     if lengths[-1] > longest:
         raise UserError(f"the length {lengths[-1]} is above the model's {longest} positions")
+    return check_options(job.options, lengths)
+
+
+def check_options(given: Mapping[str, str], lengths: tuple[int, ...]) -> Options:
+    """Whether options go together.
+
+    Args:
+        given: option → value; the default for one that is missing.
+        lengths: ascending, not empty.
+
+    Raises:
+        UserError: they do not; says what to choose instead.
+    """
+    chosen = {name: given.get(name, allowed[0]) for name, allowed in OPTIONS.items()}
     options = Options(
         **chosen, lengths=lengths if chosen["shapes"] == "enumerated" else lengths[-1:]
     )

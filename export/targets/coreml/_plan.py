@@ -130,5 +130,5 @@ def check_recipe(recipe: Recipe, ios: int) -> None:
         raise UserError(
             f"the recipe {recipe.name} needs the deployment target iOS{needed}",
             why=f"iOS {ios} has no operation for it",
-            todo=f"export with the option deployment_target=iOS{needed}",
+            todo=f"drop DEPLOYMENT_TARGET, or name iOS{needed} or newer",
         )

@@ -22,6 +22,7 @@ __all__ = [
     "SUFFIX",
     "TARGET",
     "available",
+    "check",
     "companions",
     "convert",
     "describe",
@@ -44,6 +45,11 @@ def available() -> str | None:
     """None, or one line that names the install command."""
     missing = _missing()
     return str(missing) if missing else None
+
+
+def check(recipe: Recipe, options: Mapping[str, str], lengths: tuple[int, ...]) -> None:
+    """Nothing to refuse: there are no options."""
+    del recipe, options, lengths
 
 
 def make(job: Job, destination: Path) -> None:

@@ -405,4 +405,4 @@ def test_a_large_weight_is_int8_however_narrow(tmp_path: Path) -> None:
     onnx.save(model, tmp_path / "m.onnx")
     target.quantize(tmp_path / "m.onnx", recipe(), tmp_path / "q.onnx")
     (weight,) = target.describe(tmp_path / "q.onnx").weights
-    assert dataclasses.astuple(weight) == ("w/int8", (4096, 8), "int8", "linear", 8)
+    assert dataclasses.astuple(weight)[:5] == ("w/int8", (4096, 8), "int8", "linear", 8)
