@@ -179,6 +179,7 @@ def test_a_length_that_no_case_has_is_unknown(copied: Path) -> None:
         golden,
         cases=tuple(golden.cases[i] for i in short),
         reference=golden.reference[short],
+        effective={},
     )
     bundle = open_bundle(copied, verify=False)
     report = judge(bundle, fewer, read_gates(copied / PARITY))

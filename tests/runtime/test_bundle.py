@@ -130,5 +130,7 @@ def test_artifact_by_name(bundle_folder: Path) -> None:
     assert bundle.artifact("model_int8.onnx").recipe == "int8"
     with pytest.raises(BundleError, match="more than one artifact is called 'onnx'"):
         bundle.artifact("onnx")
-    with pytest.raises(BundleError, match=r"no artifact is called 'x'. name one of: model.onnx"):
+    with pytest.raises(
+        BundleError, match=r"no artifact is called 'x'. name one of: model.mlpackage"
+    ):
         bundle.artifact("x")

@@ -6,7 +6,10 @@ from export.awkward import AWKWARD_TEXTS
 from runtime.bundle import Bundle
 from runtime.classify import TextClassifier
 
-PATHS = ("model.onnx", "model_int8.onnx", "model.tflite", "model_int8.tflite")
+PATHS = (
+    "model.onnx", "model_int8.onnx", "model.tflite", "model_int8.tflite", "model.mlpackage",
+    "model_int8.mlpackage",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("path", PATHS)

@@ -49,7 +49,8 @@ def test_parity_passes_and_writes_its_report(bundle_folder: Path, tmp_path: Path
     stored = json.loads((bundle_folder / "parity.json").read_bytes())
     assert json.loads(report.read_bytes())["verdict"] == "pass"
     assert {a["path"] for a in stored["artifacts"]} == {
-        "model.onnx", "model_int8.onnx", "model.tflite", "model_int8.tflite",
+        "model.onnx", "model_int8.onnx", "model.tflite", "model_int8.tflite", "model.mlpackage",
+        "model_int8.mlpackage",
     }  # fmt: skip
 
 
@@ -96,7 +97,9 @@ def test_parity_cannot_judge_with_2(bundle_folder: Path, tmp_path: Path) -> None
     assert b"UNKNOWN" in done.stdout
 
 
-@pytest.mark.parametrize("artifact", ["model_int8.onnx", "model_int8.tflite"])
+@pytest.mark.parametrize(
+    "artifact", ["model_int8.onnx", "model_int8.tflite", "model_int8.mlpackage"]
+)
 def test_classify_a_text_a_file_and_standard_input(
     bundle_folder: Path, tmp_path: Path, artifact: str
 ) -> None:
@@ -124,7 +127,7 @@ def test_classify_mistakes(bundle_folder: Path, tmp_path: Path) -> None:
         (["--file", tmp_path / "latin1"], "not UTF-8"),
         (["--file", tmp_path / "missing"], "No such file"),
         (["x", "--file", tmp_path / "latin1"], "both"),
-        (["x", "--artifact", "model.mlpackage"], "no artifact is called"),
+        (["x", "--artifact", "model.nnet"], "no artifact is called"),
     ):
         done = light(*command, *arguments)
         assert done.returncode == 2
@@ -135,5 +138,8 @@ def test_classify_mistakes(bundle_folder: Path, tmp_path: Path) -> None:
 def test_inspect_tells_what_is_in_it(bundle_folder: Path) -> None:
     done = light("-m", "runtime", "inspect", bundle_folder)
     text = done.stdout.decode()
-    for word in ("rainy, snowy, sunny", "model_int8.tflite", "PASS", "32, 64"):
+    for word in ("rainy, snowy, sunny", "model_int8.tflite", "PASS", "32, 64", "at 16.00 bits"):
         assert word in text
+    done = light("-m", "runtime", "inspect", bundle_folder, "--weights")
+    assert done.returncode == 0
+    assert "bits per element" in " ".join(done.stdout.decode().split())

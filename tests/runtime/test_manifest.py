@@ -42,6 +42,8 @@ def test_wrong_types_are_refused_everywhere(value: dict[str, Any]) -> None:
             old = _put(broken, path, wrong)
             if type(old) is type(wrong) or (isinstance(old, float) and wrong == 7):
                 continue
+            if path[-1] == "bits" and wrong in (7, 1.5):
+                continue
             if path[-1] in (
                 "thresholds",
                 "revision",

@@ -221,9 +221,9 @@ def test_activations_are_rounded_before_linear_layers_alone(made: dict[str, Path
 def test_padding_does_not_widen_ranges(folder: Path, made: dict[str, Path]) -> None:
     from export.targets.coreml._calibrate import activation_scales
 
-    del made  # the float package for iOS 17 is there then
+    del made  # the float package is there then
     job = job_for(RECIPES["w8a8"], folder)
-    floats = next(folder.glob("*iOS17*.mlpackage"))
+    floats = next(folder.glob("*iOS18*fixed*.mlpackage"))
     text = (5, 6, 7)
     short = dataclasses.replace(job.source, calibration=(text,))
     told: list[tuple[int, int]] = []
