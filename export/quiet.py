@@ -5,9 +5,12 @@ Only chatter is silenced: errors still surface.
 
 from __future__ import annotations
 
+import contextlib
+import io
 import logging
 import os
 import warnings
+from collections.abc import Iterator
 
 _ENVIRONMENT = {
     "TOKENIZERS_PARALLELISM": "false",
@@ -30,3 +33,20 @@ def be_quiet() -> None:
 def no_warnings() -> None:
     """For the command line: Python warnings are for developers, not for its users."""
     warnings.simplefilter("ignore")
+
+
+@contextlib.contextmanager
+def silent() -> Iterator[None]:
+    """Drop warnings, log lines below ERROR and everything Python prints; exceptions pass."""
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with (
+            warnings.catch_warnings(),
+            contextlib.redirect_stdout(io.StringIO()),
+            contextlib.redirect_stderr(io.StringIO()),
+        ):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(level)

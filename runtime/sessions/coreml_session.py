@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from threadpoolctl import ThreadpoolController
 
 from runtime.coreml_reference.executor import Executor, ExecutorSettings
 from runtime.coreml_reference.package import read_package
@@ -156,6 +155,8 @@ class _ReferenceRuntime:
     """Our executor: faithful float16 by default, float32 when asked to be exact."""
 
     def __init__(self, package: Package, threads: int) -> None:
+        from threadpoolctl import ThreadpoolController
+
         self._package = package
         self._threads = threads
         self._libraries = ThreadpoolController()

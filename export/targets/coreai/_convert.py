@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
-import logging
 import shutil
 import tempfile
-import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from export.quiet import silent
 from export.targets.coreai._program import module_of
 from export.targets.coreai._stable_names import make_names_stable
 from runtime.errors import UserError
@@ -70,7 +66,7 @@ def _convert(reference: Reference) -> Any:
         0: torch.export.Dim("batch", min=1),
         1: torch.export.Dim("length", min=1, max=reference.max_positions),
     }
-    with _quiet():
+    with silent():
         # Imported here, since that alone warns.
         from coreai_torch import TorchConverter, get_decomp_table
 
@@ -109,20 +105,3 @@ def _settle_metadata(path: Path) -> None:
     value = json.loads(path.read_bytes())
     value.pop("creationDate", None)
     write_atomically(path, canonical_json(value))
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Drop the converter's warnings and progress lines; exceptions pass."""
-    level = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with (
-            warnings.catch_warnings(),
-            contextlib.redirect_stdout(io.StringIO()),
-            contextlib.redirect_stderr(io.StringIO()),
-        ):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(level)

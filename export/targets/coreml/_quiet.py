@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import io
-import logging
 import tempfile
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
+
+from export.quiet import silent
 
 
 @contextlib.contextmanager
@@ -22,19 +21,10 @@ def contained() -> Iterator[Path]:
     Yields:
         that folder.
     """
-    level = logging.root.manager.disable
     usual = tempfile.tempdir
-    logging.disable(logging.WARNING)
     try:
-        with (
-            tempfile.TemporaryDirectory(prefix="coreml_") as folder,
-            warnings.catch_warnings(),
-            contextlib.redirect_stdout(io.StringIO()),
-            contextlib.redirect_stderr(io.StringIO()),
-        ):
-            warnings.simplefilter("ignore")
+        with tempfile.TemporaryDirectory(prefix="coreml_") as folder, silent():
             tempfile.tempdir = folder
             yield Path(folder)
     finally:
         tempfile.tempdir = usual
-        logging.disable(level)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import io
-import logging
 import os
-import warnings
 from collections.abc import Iterator
+
+from export.quiet import silent
 
 # oneDNN announces itself, and rounds constants otherwise on other processors.
 _SETTINGS = {
@@ -24,19 +23,11 @@ def quiet() -> Iterator[None]:
     The tools' native code reads its setting when it is loaded, so import the tools inside.
     """
     before = {name: os.environ.get(name) for name in _SETTINGS}
-    level = logging.root.manager.disable
     os.environ.update(_SETTINGS)
-    logging.disable(logging.WARNING)
     try:
-        with (
-            warnings.catch_warnings(),
-            contextlib.redirect_stdout(io.StringIO()),
-            contextlib.redirect_stderr(io.StringIO()),
-        ):
-            warnings.simplefilter("ignore")
+        with silent():
             yield
     finally:
-        logging.disable(level)
         for name, value in before.items():
             if value is None:
                 os.environ.pop(name, None)
