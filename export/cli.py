@@ -256,9 +256,15 @@ def export(
         int, typer.Option(min=1, help="Most validation texts that the gate uses.")
     ] = 2000,
     seed: Seed = 13,
-    author: Annotated[str, typer.Option(help="For the model's metadata.")] = "",
-    license_: Annotated[str, typer.Option("--license", help="For the model's metadata.")] = "",
-    model_version: Annotated[str, typer.Option(help="For the model's metadata.")] = "1.0",
+    author: Annotated[
+        str, typer.Option(help="For the model's metadata.", rich_help_panel=_COREML)
+    ] = "",
+    license_: Annotated[
+        str, typer.Option("--license", help="For the model's metadata.", rich_help_panel=_COREML)
+    ] = "",
+    model_version: Annotated[
+        str, typer.Option(help="For the model's metadata.", rich_help_panel=_COREML)
+    ] = "1.0",
     deployment_target: DeploymentTarget = None,
     shapes: Shapes = None,
     layout: Layout = None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import shutil
 from dataclasses import dataclass, field
@@ -31,7 +32,7 @@ from export.model_choice import (
 from export.publish import check_destination, publish_folder, staging_folder
 from export.recipes import Recipe, recipes
 from export.reference import Reference, reference_from_model
-from export.settings import FineTuneSettings, lengths_up_to
+from export.settings import SMALL, FineTuneSettings, lengths_up_to
 from export.targets import targets
 from export.targets.base import ArtifactMetadata, Source
 from export.tokenizers import describe_tokenizer, write_tokenizer
@@ -58,7 +59,8 @@ class ExportSettings:
         recipes: recipe names, made for every target, or ``all``; none takes each target's default
             ones.
         options: settings of single targets, such as ``layout``; others ignore them.
-        author, license, version: for formats with room for them in the artifact.
+        author, license, version: for formats with room for them in the artifact; without an author
+            it is this program, without a licence what can be said of it is.
         out: the bundle's folder.
         data: labelled texts: for fine-tuning and for the gate.
         model: what to start from, and how to fine-tune it if that is needed.
@@ -250,11 +252,18 @@ def _metadata(settings: ExportSettings, facts: Facts) -> ArtifactMetadata:
         name=facts.source.model,
         description=f"{facts.task.kind.replace('_', '-')} text classifier, "
         f"{labels} label{'s' if labels > 1 else ''}, {facts.source.architecture}",
-        author=settings.author,
-        license=settings.license,
+        author=settings.author or f"mobile-export {importlib.metadata.version('mobile-export')}",
+        license=settings.license or _license(settings),
         version=settings.version,
         contract_sha256=facts.contract_sha256,
     )
+
+
+def _license(settings: ExportSettings) -> str:
+    """The small default learns from nothing but the embedded sample, which is ours."""
+    if settings.model.model == SMALL and settings.data.source.startswith("sample:"):
+        return "Apache-2.0"
+    return "as the base model and the data allow; name it with LICENSE= when you export"
 
 
 def _calibration(dataset: TextDataset, tokenizer: TextTokenizer) -> tuple[tuple[int, ...], ...]:

@@ -19,8 +19,10 @@ from export.data import DataSettings
 from export.pipeline import ExportSettings, export_bundle, plan
 from export.recipes import Recipe, recipes
 from runtime.bundle import open_bundle
+from runtime.coreml_reference.package import read_package
 from runtime.errors import BundleError, UserError
 from runtime.files import files_below
+from runtime.manifest import contract_sha256
 
 from support import ROOT, TINY_SETTINGS, export_settings
 
@@ -231,3 +233,23 @@ def test_killed_at_any_moment_there_is_a_whole_bundle(
         child.wait()
         child.stdout.close()
         open_bundle(out)
+
+
+def test_a_package_on_its_own_names_its_bundle_and_its_maker(
+    bundle_folder: Path, checkpoint_folder: Path, weather_file: Path, tmp_path: Path
+) -> None:
+    manifest = open_bundle(bundle_folder).manifest
+    usual = read_package(bundle_folder / "model.mlpackage").metadata
+    assert usual.user_defined["mobile_export.contract_sha256"] == contract_sha256(
+        manifest.task, manifest.tokenizer, manifest.source, manifest.data
+    )
+    assert usual.author.startswith("mobile-export ")
+    assert "name it with LICENSE=" in usual.license
+    settings = export_settings(
+        checkpoint_folder, weather_file, tmp_path / "out",
+        targets=("coreml",), recipes=("float16",),
+        author="Ann", license="MIT", version="2.1",
+    )  # fmt: skip
+    assert export_bundle(settings).bundle
+    named = read_package(tmp_path / "out" / "model.mlpackage").metadata
+    assert (named.author, named.license, named.version) == ("Ann", "MIT", "2.1")
