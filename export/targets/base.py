@@ -219,6 +219,23 @@ class Target(Protocol):
         ...
 
 
+def nothing_to_check(recipe: Recipe, options: Mapping[str, str], lengths: tuple[int, ...]) -> None:
+    """`Target.check` of a format without options."""
+    del recipe, options, lengths
+
+
+def no_effective_weights(artifact: Path, job: Job) -> Effective | None:
+    """`Target.effective` of a format that does not split its error."""
+    del artifact, job
+    return None
+
+
+def no_companions(artifact: ArtifactSpec) -> Mapping[str, str]:
+    """`Target.companions` of a format that needs no further files."""
+    del artifact
+    return {}
+
+
 def make_from_float(
     job: Job,
     destination: Path,

@@ -47,7 +47,10 @@ def terminal_table(report: ParityReport) -> Table:
     )
     for column in COLUMNS:
         name = report.metric if column == "metric" else column
-        table.add_column(name, justify="left" if column in COLUMNS[:2] else "right")
+        if column in COLUMNS[:2]:  # names are long and must be read whole
+            table.add_column(name, overflow="fold")
+        else:
+            table.add_column(name, justify="right")
     for artifact, row in zip(report.artifacts, rows(report), strict=True):
         style = _STYLE[artifact.verdict]
         table.add_row(row[0], f"[{style}]{row[1]}[/]", *row[2:])

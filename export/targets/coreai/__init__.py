@@ -11,10 +11,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from export.targets.base import no_companions as companions
+from export.targets.base import nothing_to_check as check
 from runtime.errors import MissingExtraError
 
 if TYPE_CHECKING:
-    from export.recipes import Recipe
     from export.targets.base import Description, Effective, Job
     from runtime.manifest import ArtifactSpec
 
@@ -46,11 +47,6 @@ def available() -> str | None:
     """None, or one line that names the install command."""
     missing = _missing()
     return str(missing) if missing else None
-
-
-def check(recipe: Recipe, options: Mapping[str, str], lengths: tuple[int, ...]) -> None:
-    """Nothing to refuse: there are no options."""
-    del recipe, options, lengths
 
 
 def make(job: Job, destination: Path) -> None:
@@ -104,12 +100,6 @@ def usage(artifact: ArtifactSpec) -> str:
         "the pre-releases coreai-torch and coreai-core, and run by coreai-core on Linux, not on "
         "an Apple device"
     )
-
-
-def companions(artifact: ArtifactSpec) -> Mapping[str, str]:
-    """No further files."""
-    del artifact
-    return {}
 
 
 def _missing() -> MissingExtraError | None:

@@ -7,12 +7,15 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from export.targets.base import no_companions as companions
+from export.targets.base import no_effective_weights as effective
+from export.targets.base import nothing_to_check as check
 from runtime.errors import MissingExtraError
 
 if TYPE_CHECKING:
     from export.recipes import Recipe
     from export.reference import Reference
-    from export.targets.base import Description, Effective, Job
+    from export.targets.base import Description, Job
     from runtime.manifest import ArtifactSpec
 
 TARGET = "tflite"
@@ -51,11 +54,6 @@ def available() -> str | None:
     """None, or one line that names the install command."""
     missing = _missing()
     return str(missing) if missing else None
-
-
-def check(recipe: Recipe, options: Mapping[str, str], lengths: tuple[int, ...]) -> None:
-    """Nothing to refuse: there are no options."""
-    del recipe, options, lengths
 
 
 def make(job: Job, destination: Path) -> None:
@@ -117,12 +115,6 @@ def describe(artifact: Path) -> Description:
     return description_of(artifact)
 
 
-def effective(artifact: Path, job: Job) -> Effective | None:
-    """None: this target does not split its error yet."""
-    del artifact, job
-    return None
-
-
 def usage(artifact: ArtifactSpec) -> str:
     """How to load it on a device, Markdown."""
     lengths = ", ".join(f"`seq_{n}`" for n in artifact.lengths or ())
@@ -130,12 +122,6 @@ def usage(artifact: ArtifactSpec) -> str:
         f"Android: LiteRT, signature {lengths} (the smallest that holds the ids); store the file "
         "uncompressed"
     )
-
-
-def companions(artifact: ArtifactSpec) -> Mapping[str, str]:
-    """No further files."""
-    del artifact
-    return {}
 
 
 def shortfalls(artifact: Path) -> tuple[str, ...]:
