@@ -49,23 +49,23 @@ class Facts:
     task: TaskSpec
     tokenizer: TokenizerSpec
     source: SourceSpec
-    dataset: TextDataset
+    data: DataSpec
     metrics: dict[str, float]
-
-    @property
-    def data(self) -> DataSpec:
-        """The data as the manifest tells it."""
-        return DataSpec(
-            name=self.dataset.name,
-            sha256=self.dataset.sha256(),
-            rows={split: len(rows) for split, rows in self.dataset.splits.items()},
-            problems=self.dataset.problem_counts(),
-        )
 
     @property
     def contract_sha256(self) -> str:
         """See `runtime.manifest.contract_sha256`."""
         return contract_sha256(self.task, self.tokenizer, self.source, self.data)
+
+
+def data_spec(dataset: TextDataset) -> DataSpec:
+    """The data as the manifest tells it; hashes every row."""
+    return DataSpec(
+        name=dataset.name,
+        sha256=dataset.sha256(),
+        rows={split: len(rows) for split, rows in dataset.splits.items()},
+        problems=dataset.problem_counts(),
+    )
 
 
 def tool_versions(made: list[MadeArtifact]) -> dict[str, str]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from export.artifacts import Wanted, make_artifacts, with_options
-from export.bundle_writer import Facts, judge_and_seal
+from export.bundle_writer import Facts, data_spec, judge_and_seal
 from export.checkpoint import (
     CLASSIFIER,
     Checkpoint,
@@ -197,7 +197,7 @@ def export_bundle(settings: ExportSettings) -> Exported:
             task=task_spec(dataset),
             tokenizer=spec,
             source=_source(checkpoint, reference),
-            dataset=dataset,
+            data=data_spec(dataset),
             metrics=_training_metrics(checkpoint),
         )
         source = Source(

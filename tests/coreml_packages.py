@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import io
-import logging
 import shutil
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+
+from export.quiet import silent as quiet
 
 from support import seeded_classifier
 
@@ -42,19 +40,6 @@ def _traced(*, softmax: bool) -> Any:
     ids = torch.zeros(1, LENGTH, dtype=torch.int32)
     with torch.no_grad():
         return torch.jit.trace(MaskedLogits(softmax=softmax), (ids, torch.ones_like(ids)))
-
-
-@contextlib.contextmanager
-def quiet() -> Any:
-    """Silence coremltools, which warns and draws bars on stderr."""
-    logging.getLogger("coremltools").setLevel(logging.ERROR)
-    with (
-        warnings.catch_warnings(),
-        contextlib.redirect_stderr(io.StringIO()),
-        contextlib.redirect_stdout(io.StringIO()),
-    ):
-        warnings.simplefilter("ignore")
-        yield
 
 
 @functools.cache

@@ -5,10 +5,11 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from runtime.errors import UserError
+from runtime.errors import MissingExtraError, UserError
 from runtime.manifest import ArtifactSpec, TaskSpec, TensorSpec
 
 if TYPE_CHECKING:
@@ -217,6 +218,37 @@ class Target(Protocol):
     def companions(self, artifact: ArtifactSpec) -> Mapping[str, str]:
         """Further text files for the bundle: file name → content; the same for every artifact."""
         ...
+
+
+def missing_package(
+    modules: Mapping[str, str], *, purpose: str, extra: str = "export"
+) -> MissingExtraError | None:
+    """The first package that is not installed, as the error to raise; None if all are there.
+
+    Args:
+        modules: module to import → distribution to install.
+        purpose: what needs it, for the message.
+        extra: of this project, for the install command.
+    """
+    for module, package in modules.items():
+        if find_spec(module) is None:
+            return MissingExtraError(package, extra=extra, purpose=purpose)
+    return None
+
+
+def check_lengths(lengths: tuple[int, ...], longest: int) -> None:
+    """Whether a format with fixed shapes can be made for these sequence lengths.
+
+    Raises:
+        UserError: they are not ascending, leave no room for the special tokens, or the longest is
+            above the model's `longest` positions.
+    """
+    if not lengths or list(lengths) != sorted(set(lengths)):
+        raise UserError(f"the lengths {lengths} are not ascending", todo="for example 32,64,128")
+    if lengths[0] < 2:
+        raise UserError(f"the length {lengths[0]} has no room for the special tokens")
+    if lengths[-1] > longest:
+        raise UserError(f"the length {lengths[-1]} is above the model's {longest} positions")
 
 
 def nothing_to_check(recipe: Recipe, options: Mapping[str, str], lengths: tuple[int, ...]) -> None:

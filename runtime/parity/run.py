@@ -88,9 +88,10 @@ def run_artifact(
             lengths[min(n for n in artifact.lengths if n >= len(case.input_ids))] += 1
         # np.maximum and not max(): NaN must not be lost.
         if row % _EVERY == 0:
-            change = np.abs(session.run(*padded)[0] - logits[row]).max()
+            again = session.run(*padded)
+            change = np.abs(again[0] - logits[row]).max()
             padding_change = float(np.maximum(padding_change, change))
-            change = _probabilities_change(session, bundle, padded)
+            change = _probabilities_change(session, bundle, padded, again)
             if change is not None:
                 probabilities_change = float(np.maximum(probabilities_change or 0.0, change))
         if row in rows and isinstance(session, ExactSession):
@@ -149,9 +150,16 @@ def _arrays(case: GoldenCase) -> tuple[Ids, Ids]:
 
 
 def _probabilities_change(
-    session: Session, bundle: Bundle, inputs: tuple[Ids, Ids]
+    session: Session, bundle: Bundle, inputs: tuple[Ids, Ids], logits: Logits
 ) -> float | None:
-    """Difference of a classifier's own probabilities from its logits' activation, for one text."""
+    """Difference of a classifier's own probabilities from its logits' activation, for one text.
+
+    Args:
+        session: an artifact's.
+        bundle: for the labels and the activation.
+        inputs: ids and mask of the text, int32 [1, length].
+        logits: what the session gives for them, float32 [1, labels].
+    """
     answer = session.classify(*inputs) if isinstance(session, ClassifierSession) else None
     if answer is None:
         return None
@@ -159,6 +167,6 @@ def _probabilities_change(
     task = bundle.manifest.task
     if set(own) != set(task.labels) or own[label] < max(own.values()):
         return float("inf")
-    expected = probabilities(session.run(*inputs), task)[0]
+    expected = probabilities(logits, task)[0]
     found = np.array([own[name] for name in task.labels])
     return float(np.abs(found - expected).max())

@@ -123,7 +123,8 @@ def check_batch(
         input_ids: must be int32 [batch, length] with batch and length of at least 1.
         attention_mask: must have the same shape and dtype and hold only 0 and 1.
         longest: the artifact's longest sequence, None if any.
-        vocab_size: ids must be from 0 to vocab_size - 1; None if that is not known.
+        vocab_size: ids must be from 0 to vocab_size - 1; None if that is not known, and then they
+            must only not be negative.
 
     Raises:
         UserError: says which of these does not hold.
@@ -148,6 +149,11 @@ def check_batch(
         raise UserError(
             f"ids run from {input_ids.min()} to {input_ids.max()}",
             why=f"the vocabulary has the ids 0 to {vocab_size - 1}",
+        )
+    # Most runtimes count negative indices from the end, so they would run and be wrong.
+    if (lowest := int(input_ids.min())) < 0:
+        raise UserError(
+            f"input_ids holds {lowest}", why="ids start at 0 and end with the vocabulary"
         )
 
 

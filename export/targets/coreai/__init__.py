@@ -7,10 +7,10 @@ runs on iOS and macOS from version 27 on and with Apple's own runtime for Linux.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from export.targets.base import missing_package
 from export.targets.base import no_companions as companions
 from export.targets.base import nothing_to_check as check
 from runtime.errors import MissingExtraError
@@ -103,10 +103,7 @@ def usage(artifact: ArtifactSpec) -> str:
 
 
 def _missing() -> MissingExtraError | None:
-    for module, package in _MODULES.items():
-        if find_spec(module) is None:
-            return MissingExtraError(package, extra="coreai-export", purpose="the target coreai")
-    return None
+    return missing_package(_MODULES, purpose="the target coreai", extra="coreai-export")
 
 
 def _require() -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib.resources import files
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from export.targets.base import missing_package
 from export.targets.coreml._options import OPTIONS
 from runtime.errors import MissingExtraError
 
@@ -131,7 +131,4 @@ def companions(artifact: ArtifactSpec) -> Mapping[str, str]:
 
 
 def _missing() -> MissingExtraError | None:
-    for package in PACKAGES:
-        if find_spec(package) is None:
-            return MissingExtraError(package, extra="export", purpose="the target coreml")
-    return None
+    return missing_package({name: name for name in PACKAGES}, purpose="the target coreml")

@@ -13,8 +13,11 @@ from export.targets.base import Job
 from runtime.coreml_reference.executor import Executor, ExecutorSettings
 from runtime.coreml_reference.package import read_package
 from runtime.coreml_reference.program import Operation, Package
+from runtime.coreml_reference.signature import signature_of
 from runtime.coreml_reference.weights import stored_weights
 from runtime.errors import UserError
+from runtime.sessions.base import pad_to
+from runtime.tokenizer import batch_of
 
 Array = npt.NDArray[Any]
 
@@ -89,18 +92,13 @@ def _inputs(package: Package, ids: tuple[int, ...], pad_id: int) -> dict[str, Ar
     Raises:
         UserError: it is longer than every length.
     """
-    feature = next(feature for feature in package.inputs if feature.name == "input_ids")
-    if feature.shapes:
-        lengths = sorted(shape[1] for shape in feature.shapes)
-    elif feature.ranges:
-        lengths = [max(len(ids), feature.ranges[1][0])]
-    else:
-        lengths = [feature.shape[1]]
-    length = next((length for length in lengths if length >= len(ids)), None)
+    signature = signature_of(package)
+    lengths = signature.lengths or (len(ids),)
+    length = next((n for n in lengths if len(ids) <= n <= signature.longest), None)
     if length is None:
-        raise UserError(f"a calibration text of {len(ids)} ids is longer than {lengths[-1]}")
-    rows = np.full((1, length), pad_id, dtype=np.int32)
-    mask = np.zeros((1, length), dtype=np.int32)
-    rows[0, : len(ids)] = ids
-    mask[0, : len(ids)] = 1
-    return {"input_ids": rows, "attention_mask": mask}
+        raise UserError(f"a calibration text of {len(ids)} ids is longer than {signature.longest}")
+    rows, mask = batch_of([ids], pad_id)
+    return {
+        "input_ids": pad_to(rows, length, pad_id),
+        "attention_mask": pad_to(mask, length, 0),
+    }

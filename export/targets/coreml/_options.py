@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from export.targets.base import Job
+from export.targets.base import Job, check_lengths
 from runtime.errors import UserError
 
 # Name → allowed values, the default first; `Job.options` holds one value for each.
@@ -58,15 +58,8 @@ def options_of(job: Job) -> Options:
     Raises:
         UserError: settings that Core ML cannot combine, or lengths that the model does not have.
     """
-    lengths = job.source.lengths
-    longest = job.source.reference.max_positions
-    if not lengths or list(lengths) != sorted(set(lengths)):
-        raise UserError(f"the lengths {lengths} are not ascending", todo="for example 32,64,128")
-    if lengths[0] < 2:
-        raise UserError(f"the length {lengths[0]} has no room for the special tokens")
-    if lengths[-1] > longest:
-        raise UserError(f"the length {lengths[-1]} is above the model's {longest} positions")
-    return check_options(job.options, lengths)
+    check_lengths(job.source.lengths, job.source.reference.max_positions)
+    return check_options(job.options, job.source.lengths)
 
 
 def check_options(given: Mapping[str, str], lengths: tuple[int, ...]) -> Options:

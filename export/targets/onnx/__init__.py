@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from export.targets.base import missing_package
 from export.targets.base import no_companions as companions
 from export.targets.base import no_effective_weights as effective
 from export.targets.base import nothing_to_check as check
@@ -124,10 +124,7 @@ def usage(artifact: ArtifactSpec) -> str:
 
 
 def _missing() -> MissingExtraError | None:
-    for package in _PACKAGES:
-        if find_spec(package) is None:
-            return MissingExtraError(package, extra="export", purpose="the onnx target")
-    return None
+    return missing_package({name: name for name in _PACKAGES}, purpose="the onnx target")
 
 
 def _require() -> None:

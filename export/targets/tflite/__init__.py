@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from export.targets.base import missing_package
 from export.targets.base import no_companions as companions
 from export.targets.base import no_effective_weights as effective
 from export.targets.base import nothing_to_check as check
@@ -140,10 +140,7 @@ def shortfalls(artifact: Path) -> tuple[str, ...]:
 
 
 def _missing() -> MissingExtraError | None:
-    for module, package in _PACKAGES.items():
-        if find_spec(module) is None:
-            return MissingExtraError(package, extra="export", purpose="the target tflite")
-    return None
+    return missing_package(_PACKAGES, purpose="the target tflite")
 
 
 def _require() -> None:

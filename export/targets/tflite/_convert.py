@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from export.targets.base import check_lengths
 from export.targets.tflite._flatbuffer import load
 from export.targets.tflite._names import rename
 from export.targets.tflite._op_versions import stamp
@@ -39,7 +40,7 @@ def tflite_from_reference(
     reference: Reference, lengths: tuple[int, ...], destination: Path
 ) -> None:
     """See `export.targets.tflite.convert`."""
-    _check_lengths(lengths, reference.max_positions)
+    check_lengths(lengths, reference.max_positions)
     parameters = _parameters_of(reference)
     with tempfile.TemporaryDirectory(prefix="tflite_") as folder:
         raw = Path(folder) / "raw.tflite"
@@ -49,15 +50,6 @@ def tflite_from_reference(
     rename(model, parameters, root="reference.model.")
     stamp(model)
     write_atomically(destination, bytes(packed(model)))
-
-
-def _check_lengths(lengths: tuple[int, ...], longest: int) -> None:
-    if not lengths or list(lengths) != sorted(set(lengths)):
-        raise UserError(f"the lengths {lengths} are not ascending", todo="for example 32,64,128")
-    if lengths[0] < 2:
-        raise UserError(f"the length {lengths[0]} has no room for the special tokens")
-    if lengths[-1] > longest:
-        raise UserError(f"the length {lengths[-1]} is above the model's {longest} positions")
 
 
 def _parameters_of(reference: Reference) -> Parameters:
