@@ -33,8 +33,15 @@ class Classification:
 class TextClassifier:
     """Tokenizer, session and task of a bundle in one object."""
 
-    def __init__(self, bundle: Bundle, artifact: ArtifactSpec, *, threads: int = 1) -> None:
+    def __init__(
+        self, bundle: Bundle, artifact: ArtifactSpec, settings: SessionSettings | None = None
+    ) -> None:
         """Load the tokenizer and the artifact.
+
+        Args:
+            bundle: for the files and the task.
+            artifact: which of its artifacts.
+            settings: of the session; None takes one thread and the runtime that a device would.
 
         Raises:
             UserError: a file is missing or corrupt, or the runtime is not installed.
@@ -46,11 +53,7 @@ class TextClassifier:
         self.session: Session = open_session(
             bundle.file(artifact.path),
             artifact,
-            SessionSettings(
-                threads=threads,
-                pad_id=manifest.tokenizer.pad_id,
-                vocab_size=manifest.tokenizer.vocab_size,
-            ),
+            settings or SessionSettings.of(manifest.tokenizer),
         )
 
     def classify(self, text: str) -> Classification:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import tempfile
 from pathlib import Path
@@ -35,6 +36,13 @@ def sha256_of_listing(entries: list[tuple[str, int, str]]) -> str:
     """
     lines = [f"{sha256} {size} {path}\n" for path, size, sha256 in sorted(entries)]
     return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def json_number(value: float) -> float | str:
+    """A JSON value: JSON has no NaN and no infinity, so they become nan, inf and -inf."""
+    if math.isfinite(value):
+        return value
+    return "nan" if math.isnan(value) else ("inf" if value > 0 else "-inf")
 
 
 def canonical_json(value: Any, *, indent: int | None = 1) -> str:

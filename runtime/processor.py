@@ -24,10 +24,18 @@ _FEATURES = (
 )
 
 
+# Other names of the same: Windows', Linux's and Android's.
+_SAME = {"amd64": "x86_64", "x86-64": "x86_64", "aarch64": "arm64", "arm64-v8a": "arm64"}
+
+
 def architecture() -> str:
-    """The processor's architecture under one name per kind, such as ``x86_64`` or ``arm64``."""
-    machine = platform.machine().lower()
-    return {"amd64": "x86_64", "aarch64": "arm64"}.get(machine, machine)
+    """This machine's architecture under one name per kind, such as ``x86_64`` or ``arm64``."""
+    return architecture_of(platform.machine())
+
+
+def architecture_of(machine: str) -> str:
+    """The one name of an architecture that systems call by several."""
+    return _SAME.get(machine.lower(), machine.lower())
 
 
 def features() -> tuple[str, ...]:

@@ -58,6 +58,10 @@ class TextTokenizer:
         encoding = self._tokenizer.encode(clean)
         return encoding.ids, bool(encoding.overflowing)
 
+    def vocabulary(self) -> list[str]:
+        """Every token in the order of ids."""
+        return self.tokens(range(self._spec.vocab_size))
+
     def tokens(self, ids: Sequence[int]) -> list[str]:
         """The tokens behind ids."""
         return [self._tokenizer.id_to_token(i) or "?" for i in ids]

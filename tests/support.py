@@ -20,7 +20,7 @@ TINY_SETTINGS = FineTuneSettings(
     small=TINY,
     max_length=64,
     hyperparameters=Hyperparameters(
-        epochs=3, batch_size=16, learning_rate=2e-3, weight_decay=0.01, warmup_share=0.1
+        epochs=2, batch_size=32, learning_rate=3e-3, weight_decay=0.01, warmup_share=0.1
     ),
 )
 
@@ -28,12 +28,14 @@ TINY_SETTINGS = FineTuneSettings(
 def weather_rows() -> list[tuple[str, str]]:
     """A three-class task that a tiny transformer learns in seconds."""
     subjects = ("the sky", "this morning", "our street", "the whole coast", "my garden", "the lake")
+    subjects += ("the hill behind the house", "every roof in town")
     words = {
-        "sunny": ("bright", "cloudless", "golden", "warm and clear"),
-        "rainy": ("wet", "drenched", "dripping", "soaked through"),
-        "snowy": ("white", "frozen over", "covered in snow", "icy"),
+        "sunny": ("bright", "cloudless", "golden", "warm and clear", "sunlit", "without a shadow"),
+        "rainy": ("wet", "drenched", "dripping", "soaked through", "under a shower", "rainy"),
+        "snowy": ("white", "frozen over", "covered in snow", "icy", "under a metre of it", "snowy"),
     }
     ends = ("today", "again", "since noon", "as far as I can see", "and calm", "they say")
+    ends += ("for a change", "on the radio", "at last", "or so it seems")
     rows = [
         (f"{subject} is {word} {end}", label)
         for label, choices in words.items()

@@ -7,6 +7,7 @@ threshold serves models of any confidence.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -66,19 +67,26 @@ def _decibels(signal: float, noise: float) -> float:
     return 10.0 * math.log10(signal / noise) if signal else -math.inf
 
 
-def decision_figures(reference: Logits, artifact: Logits, task: TaskSpec) -> dict[str, float]:
-    """Figures on labels.
+@dataclass(frozen=True, slots=True)
+class Flips:
+    """Which decisions differ.
 
-    A decision is a text for a single-label task and a (text, label) pair for a multi-label one. A
-    flip is at a large margin when the reference was surer of it than of half of all decisions.
+    A decision is a text for a single-label task and a (text, label) pair for a multi-label one.
 
-    Returns:
-        ``decisions`` and ``flips`` (counts), ``flip_rate`` (flips / decisions) and
-        ``large_margin_flips`` (count). Non-finite logits count as flips at a large margin. For no
-        texts, every figure is 0 but the rate, which is NaN and meets no limit.
+    Attributes:
+        flipped: bool [texts, decisions of a text]; non-finite logits count as flips.
+        large: those where the reference was surer than in half of all its decisions, or that are
+            not finite.
+        margin: float64, how far the reference was from tipping over, in logits.
     """
-    if len(reference) == 0:
-        return {"decisions": 0.0, "flips": 0.0, "flip_rate": math.nan, "large_margin_flips": 0.0}
+
+    flipped: Targets
+    large: Targets
+    margin: npt.NDArray[np.float64]
+
+
+def flips(reference: Logits, artifact: Logits, task: TaskSpec) -> Flips:
+    """Compare decisions, float32 [texts, labels] each."""
     before, after = decisions(reference, task), decisions(artifact, task)
     margin = margins(reference, task)
     flipped = np.not_equal(before, after)
@@ -87,13 +95,8 @@ def decision_figures(reference: Logits, artifact: Logits, task: TaskSpec) -> dic
         flipped = np.asarray(flipped.any(axis=1, keepdims=True))
         broken = np.asarray(broken.any(axis=1, keepdims=True))
     flipped = np.logical_or(flipped, broken)
-    large = flipped & ((margin > np.median(margin)) | broken)
-    return {
-        "decisions": float(flipped.size),
-        "flips": float(flipped.sum()),
-        "flip_rate": float(flipped.mean()),
-        "large_margin_flips": float(large.sum()),
-    }
+    usual = np.median(margin) if margin.size else 0.0
+    return Flips(flipped, flipped & ((margin > usual) | broken), margin)
 
 
 def task_metric_name(task: TaskSpec) -> str:

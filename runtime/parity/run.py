@@ -1,18 +1,19 @@
-"""Runs one artifact over the golden cases, as a device would."""
+"""Runs one artifact over the golden cases, as a device would. Light enough for an emulator."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 
 import numpy as np
-import numpy.typing as npt
 
 from runtime.bundle import Bundle
 from runtime.decisions import probabilities
 from runtime.golden import Golden, GoldenCase
 from runtime.manifest import ArtifactSpec
+from runtime.parity.evidence import Evidence, Logits, this_machine
+from runtime.parity.invariances import choose_cases, measure_invariances
+from runtime.parity.metrics import root_mean_square
 from runtime.sessions import Session, open_session
 from runtime.sessions.base import (
     ClassifierSession,
@@ -24,35 +25,19 @@ from runtime.sessions.base import (
 )
 
 Progress = Callable[[str, int, int], None]
-Logits = npt.NDArray[np.float32]
 
-_EVERY = 8
 _EXTRA_PADDING = 16
+# Cases that run again in every way that must not matter.
+AGAIN = 16
 
 
-@dataclass(frozen=True, slots=True)
-class ArtifactRun:
-    """One artifact over all cases.
-
-    Attributes:
-        logits: float32 [cases, labels].
-        lengths: sequence length → cases that ran at it; empty where any length runs.
-        padding_change: largest change of a logit when a sequence is padded further, in logits.
-        exact: the logits in float32 arithmetic of the cases that have effective logits, float32
-            [rows, labels]; None where the runtime cannot do that, or no case has them.
-        changed_weights: weights whose values are not those that were exported; None where the
-            session does not compare them.
-        probabilities_change: largest difference between the artifact's own probabilities and the
-            activation of its logits; infinite for other labels; None where it has none.
-    """
-
-    logits: Logits
-    lengths: dict[int, int]
-    padding_change: float
-    exact: Logits | None
-    probabilities_change: float | None
-    changed_weights: int | None
-    environment: dict[str, str]
+def session_settings(
+    bundle: Bundle, *, threads: int = 1, backend: str = "auto", compute_unit: str = "all"
+) -> SessionSettings:
+    """Settings for judging a bundle's artifacts: one thread, so that figures repeat."""
+    return SessionSettings.of(
+        bundle.manifest.tokenizer, threads=threads, backend=backend, compute_unit=compute_unit
+    )
 
 
 def run_artifact(
@@ -60,113 +45,151 @@ def run_artifact(
     artifact: ArtifactSpec,
     golden: Golden,
     settings: SessionSettings,
-    progress: Progress | None,
-) -> ArtifactRun:
+    progress: Progress | None = None,
+    *,
+    rows: Sequence[int] | None = None,
+    again: int = AGAIN,
+    split: bool = True,
+) -> Evidence:
     """Logits of every case, one at a time, at the length that a device would choose.
 
-    Every eighth case runs again with more padding: an artifact that ignores its mask answers
-    rightly until somebody pads.
+    Some cases run again in every way that must not matter: padded further, in a batch, in another
+    order … (`runtime.parity.invariances`).
+
+    Args:
+        bundle: for the file, the labels and the tokenizer's numbers.
+        artifact: which of its artifacts.
+        golden: cases and reference logits.
+        settings: of the session.
+        progress: called with (artifact path, cases done, cases in all).
+        rows: indices of the cases to run, ascending; None runs all.
+        again: how many cases run once more in every other way.
+        split: whether to measure also what no processor changes: the graph and stored weights.
 
     Raises:
         UserError: the runtime is missing or refuses the artifact.
     """
-    spec = bundle.manifest.tokenizer
-    session = open_session(bundle.file(artifact.path), artifact, settings)
-    effective = golden.effective.get(artifact.path)
-    rows = set(effective.rows) if effective and isinstance(session, ExactSession) else set()
-    logits = np.empty_like(golden.reference)
-    exact: list[Logits] = []
+    chosen = tuple(range(len(golden.cases))) if rows is None else tuple(rows)
+
+    def opened(wanted: SessionSettings) -> Session:
+        return open_session(bundle.file(artifact.path), artifact, wanted)
+
+    session = opened(settings)
+    logits = np.empty((len(chosen), golden.reference.shape[1]), dtype=np.float32)
     lengths: Counter[int] = Counter()
-    padding_change = 0.0
-    probabilities_change: float | None = None
-    for row, case in enumerate(golden.cases):
-        input_ids, mask = _arrays(case)
-        wide = min(len(case.input_ids) + _EXTRA_PADDING, spec.max_length)
-        padded = pad_to(input_ids, wide, spec.pad_id), pad_to(mask, wide, 0)
-        logits[row] = session.run(input_ids, mask)[0]
+    for place, row in enumerate(chosen):
+        case = golden.cases[row]
+        logits[place] = session.run(*_arrays(case))[0]
         if artifact.lengths is not None:
             lengths[min(n for n in artifact.lengths if n >= len(case.input_ids))] += 1
-        # np.maximum and not max(): NaN must not be lost.
-        if row % _EVERY == 0:
-            again = session.run(*padded)
-            change = np.abs(again[0] - logits[row]).max()
-            padding_change = float(np.maximum(padding_change, change))
-            change = _probabilities_change(session, bundle, padded, again)
-            if change is not None:
-                probabilities_change = float(np.maximum(probabilities_change or 0.0, change))
-        if row in rows and isinstance(session, ExactSession):
-            # Padded, so that a mask that is too weak is seen.
-            exact.append(session.run_exact(*padded)[0])
         if progress is not None:
-            progress(artifact.path, row + 1, len(golden.cases))
-    return ArtifactRun(
-        logits=logits,
-        lengths=dict(sorted(lengths.items())),
-        padding_change=padding_change,
-        exact=np.array(exact, dtype=np.float32) if exact else None,
-        probabilities_change=probabilities_change,
-        changed_weights=_changed_weights(session, artifact),
+            progress(artifact.path, place + 1, len(chosen))
+    places = {row: place for place, row in enumerate(chosen)}
+    # Formats of fixed lengths run row by row and pad by themselves: there is less to see.
+    count = again if artifact.lengths is None else max(2, again // 2)
+    repeated = choose_cases(golden, chosen, count, lengths=artifact.lengths or ())
+    changes = measure_invariances(
+        opened,
+        session,
+        [golden.cases[row] for row in repeated],
+        logits[[places[row] for row in repeated]],
+        artifact,
+        settings,
+        bundle.manifest.tokenizer.max_length,
+    )
+    scale = root_mean_square(golden.reference)
+    measured = {f"{name}_rel": change / scale for name, change in changes.items()}
+    measured |= _probabilities_figure(session, bundle, [golden.cases[row] for row in repeated])
+    if split:
+        measured |= _split_figures(session, bundle, golden, artifact.path, places, logits)
+        measured |= _weights_figure(session, artifact)
+    return Evidence(
+        artifact=artifact.path,
+        sha256=artifact.sha256,
+        machine=this_machine(),
         environment=session.environment,
+        rows=chosen,
+        logits=logits,
+        measured=measured,
+        lengths=dict(sorted(lengths.items())),
     )
 
 
-def split_figures(run: ArtifactRun, golden: Golden, path: str) -> dict[str, float]:
-    """The error in three parts, in logits, and a classifier's probabilities, as far as known.
+def _split_figures(
+    session: Session,
+    bundle: Bundle,
+    golden: Golden,
+    path: str,
+    places: dict[int, int],
+    logits: Logits,
+) -> dict[str, float]:
+    """The error in three parts, in logits, where the session and the golden file can tell.
 
     Compression: PyTorch with the artifact's weights against PyTorch. Graph: the artifact in float32
     against PyTorch with the artifact's weights. Precision: the artifact as it runs against itself
     in float32.
     """
-    figures = {}
-    if run.changed_weights is not None:
-        figures["changed_weights"] = float(run.changed_weights)
-    if run.probabilities_change is not None:
-        figures["probabilities_max_abs"] = run.probabilities_change
-    if (effective := golden.effective.get(path)) is not None and run.exact is not None:
-        rows = list(effective.rows)
-        parts = {
-            "compression_max_abs": effective.logits - golden.reference[rows],
-            "graph_max_abs": run.exact - effective.logits,
-            "precision_max_abs": run.logits[rows] - run.exact,
-        }
-        figures |= {name: float(np.abs(part).max()) for name, part in parts.items()}
-    return figures
+    effective = golden.effective.get(path)
+    if effective is None or not isinstance(session, ExactSession):
+        return {}
+    spec = bundle.manifest.tokenizer
+    kept = [(i, row) for i, row in enumerate(effective.rows) if row in places]
+    if not kept:
+        return {}
+    exact = []
+    for _, row in kept:
+        # Padded, so that a mask that is too weak is seen.
+        wide = min(len(golden.cases[row].input_ids) + _EXTRA_PADDING, spec.max_length)
+        exact.append(session.run_exact(*_arrays(golden.cases[row], wide, spec.pad_id))[0])
+    own = effective.logits[[i for i, _ in kept]]
+    rows = [row for _, row in kept]
+    parts = {
+        "compression_max_abs": own - golden.reference[rows],
+        "graph_max_abs": np.array(exact) - own,
+        "precision_max_abs": logits[[places[row] for row in rows]] - np.array(exact),
+    }
+    return {name: float(np.abs(part).max()) for name, part in parts.items()}
 
 
-def _changed_weights(session: Session, artifact: ArtifactSpec) -> int | None:
+def _weights_figure(session: Session, artifact: ArtifactSpec) -> dict[str, float]:
     """Weights that differ from the manifest's; a row that no text reads would never show."""
     promised = {w.name: w.sha256 for w in artifact.weights.stored if w.sha256 is not None}
     if not promised or not isinstance(session, WeighingSession):
-        return None
+        return {}
     found = session.weight_digests()
-    return sum(found.get(name) != sha256 for name, sha256 in promised.items())
+    changed = sum(found.get(name) != sha256 for name, sha256 in promised.items())
+    return {"changed_weights": float(changed)}
 
 
-def _arrays(case: GoldenCase) -> tuple[Ids, Ids]:
-    return (
-        np.array([case.input_ids], dtype=np.int32),
-        np.array([case.attention_mask], dtype=np.int32),
-    )
+def _arrays(case: GoldenCase, length: int | None = None, pad_id: int = 0) -> tuple[Ids, Ids]:
+    """Ids and mask, int32 [1, ids], padded on the right to `length` if that is given."""
+    ids = np.array([case.input_ids], dtype=np.int32)
+    mask = np.array([case.attention_mask], dtype=np.int32)
+    if length is None:
+        return ids, mask
+    return pad_to(ids, length, pad_id), pad_to(mask, length, 0)
 
 
-def _probabilities_change(
-    session: Session, bundle: Bundle, inputs: tuple[Ids, Ids], logits: Logits
-) -> float | None:
-    """Difference of a classifier's own probabilities from its logits' activation, for one text.
+def _probabilities_figure(
+    session: Session, bundle: Bundle, cases: Sequence[GoldenCase]
+) -> dict[str, float]:
+    """Largest difference of a classifier's own probabilities from its logits' activation.
 
-    Args:
-        session: an artifact's.
-        bundle: for the labels and the activation.
-        inputs: ids and mask of the text, int32 [1, length].
-        logits: what the session gives for them, float32 [1, labels].
+    Infinite for labels other than the task's, or for a label that is not its most probable one.
     """
-    answer = session.classify(*inputs) if isinstance(session, ClassifierSession) else None
-    if answer is None:
-        return None
-    label, own = answer
+    if not isinstance(session, ClassifierSession):
+        return {}
     task = bundle.manifest.task
-    if set(own) != set(task.labels) or own[label] < max(own.values()):
-        return float("inf")
-    expected = probabilities(logits, task)[0]
-    found = np.array([own[name] for name in task.labels])
-    return float(np.abs(found - expected).max())
+    worst = 0.0
+    for case in cases:
+        answer = session.classify(*_arrays(case))
+        if answer is None:
+            return {}
+        label, own = answer
+        if set(own) != set(task.labels) or own[label] < max(own.values()):
+            return {"probabilities_max_abs": float("inf")}
+        expected = probabilities(session.run(*_arrays(case)), task)[0]
+        found = np.array([own[name] for name in task.labels])
+        # np.maximum and not max(): NaN must not be lost.
+        worst = float(np.maximum(worst, np.abs(found - expected).max()))
+    return {"probabilities_max_abs": worst}

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
 from runtime.errors import UserError
-from runtime.manifest import ArtifactSpec
+from runtime.manifest import ArtifactSpec, TokenizerSpec
+
+if TYPE_CHECKING:
+    from runtime.sessions.taps import Tapped
 
 Ids = npt.NDArray[np.int32]
 Logits = npt.NDArray[np.float32]
@@ -34,6 +37,18 @@ class SessionSettings:
     vocab_size: int | None = None
     backend: str = "auto"
     compute_unit: str = "all"
+
+    @classmethod
+    def of(
+        cls,
+        tokenizer: TokenizerSpec,
+        *,
+        threads: int = 1,
+        backend: str = "auto",
+        compute_unit: str = "all",
+    ) -> SessionSettings:
+        """Settings for artifacts that read this tokenizer's ids."""
+        return cls(threads, tokenizer.pad_id, tokenizer.vocab_size, backend, compute_unit)
 
 
 class Session(Protocol):
@@ -70,6 +85,45 @@ class ExactSession(Session, Protocol):
 
         The weights keep the precision that they are stored with.
         """
+        ...
+
+
+@runtime_checkable
+class BucketSession(Session, Protocol):
+    """A session of an artifact with fixed lengths that can run at a chosen one."""
+
+    def run_at(self, length: int, input_ids: Ids, attention_mask: Ids) -> Logits:
+        """As `run`, but at this one of the artifact's lengths instead of the shortest that fits.
+
+        Raises:
+            UserError: as `run`, or the artifact does not have the length.
+        """
+        ...
+
+
+@runtime_checkable
+class TappingSession(Session, Protocol):
+    """A session that can show every tensor inside."""
+
+    def tap(self, input_ids: Ids, attention_mask: Ids) -> Tapped:
+        """Run one text and keep every intermediate tensor.
+
+        Args:
+            input_ids: int32 [1, length]; for an artifact with fixed lengths one of them.
+            attention_mask: int32 [1, length].
+
+        Raises:
+            UserError: as `run`, or this backend cannot show what is inside.
+        """
+        ...
+
+
+@runtime_checkable
+class ExactTappingSession(ExactSession, TappingSession, Protocol):
+    """A session that can show what `run_exact` computes inside, too."""
+
+    def tap_exact(self, input_ids: Ids, attention_mask: Ids) -> Tapped:
+        """As `tap`, with every activation in float32."""
         ...
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from runtime.manifest import TaskSpec
-from runtime.parity.metrics import decision_figures, one_hot, task_metric, tensor_figures
+from runtime.parity.metrics import flips, one_hot, task_metric, tensor_figures
 
 SINGLE = TaskSpec("single_label", "softmax", ("a", "b"))
 MULTI = TaskSpec("multi_label", "sigmoid", ("a", "b"), (0.5, 0.5))
@@ -39,8 +39,8 @@ def test_non_finite_poisons_every_figure(value: float) -> None:
     figures = tensor_figures(f32([[1, 2], [3, 4]]), f32([[1, 2], [value, 4]]))
     assert figures.pop("non_finite") == 1
     assert all(math.isnan(v) for v in figures.values())
-    decisions = decision_figures(f32([[1, 2], [3, 4]]), f32([[1, 2], [value, 4]]), SINGLE)
-    assert decisions["large_margin_flips"] == 1
+    found = flips(f32([[1, 2], [3, 4]]), f32([[1, 2], [value, 4]]), SINGLE)
+    assert found.large.tolist() == found.flipped.tolist() == [[False], [True]]
 
 
 def test_a_zero_reference_matches_nothing() -> None:
@@ -53,20 +53,16 @@ def test_flips_and_their_margins() -> None:
     reference = f32([[0, 9], [0, 8], [0, 0.1], [0, 0.2]])
     unsure = f32([[0, 9], [0, 8], [0.2, 0.1], [0, 0.2]])
     sure = f32([[9.5, 9], [0, 8], [0, 0.1], [0, 0.2]])
-    assert decision_figures(reference, unsure, SINGLE) == {
-        "decisions": 4, "flips": 1, "flip_rate": 0.25, "large_margin_flips": 0,
-    }  # fmt: skip
-    assert decision_figures(reference, sure, SINGLE)["large_margin_flips"] == 1
-
-
-def test_no_texts_meet_no_limit() -> None:
-    empty = np.zeros((0, 2), dtype=np.float32)
-    assert math.isnan(decision_figures(empty, empty, SINGLE)["flip_rate"])
+    found = flips(reference, unsure, SINGLE)
+    assert found.flipped.ravel().tolist() == [False, False, True, False]
+    assert not found.large.any()
+    assert found.margin.ravel() == pytest.approx([9, 8, 0.1, 0.2])
+    assert flips(reference, sure, SINGLE).large.ravel().tolist() == [True, False, False, False]
 
 
 def test_multi_label_flips_count_label_by_label() -> None:
-    figures = decision_figures(f32([[1, -1], [1, 1]]), f32([[1, 1], [1, 1]]), MULTI)
-    assert (figures["decisions"], figures["flips"]) == (4, 1)
+    found = flips(f32([[1, -1], [1, 1]]), f32([[1, 1], [1, 1]]), MULTI)
+    assert found.flipped.tolist() == [[False, True], [False, False]]
 
 
 def test_task_metrics() -> None:

@@ -8,10 +8,11 @@ import pytest
 
 from runtime.bundle import GOLDEN, PARITY, Bundle
 from runtime.golden import EffectiveLogits, Golden, read_golden
-from runtime.parity.document import read_gates
+from runtime.parity.document import read_gates, scope
+from runtime.parity.evidence import this_machine
 from runtime.parity.judge import judge
-from runtime.parity.run import ArtifactRun, split_figures
-from runtime.parity.table import limitations, split_lines
+from runtime.parity.run import run_artifact, session_settings
+from runtime.parity.table import split_lines
 
 PATH = "model.mlpackage"
 
@@ -26,25 +27,31 @@ def _only(bundle: Bundle, path: str) -> Bundle:
     return Bundle(bundle.path, replace(bundle.manifest, artifacts=chosen))
 
 
-def test_the_error_is_split_in_three() -> None:
-    reference = np.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]], dtype=np.float32)
-    golden = Golden((), reference, {}, {"m": EffectiveLogits((0, 2), reference[[0, 2]] + 0.5)})
-    run = ArtifactRun(
-        logits=reference + np.float32(1.0),
-        lengths={},
-        padding_change=0.0,
-        exact=reference[[0, 2]] + np.float32(0.75),
-        probabilities_change=None,
-        changed_weights=None,
-        environment={},
+def test_the_error_is_split_in_three(bundle: Bundle, golden: Golden) -> None:
+    """Move the effective logits by a known amount: two parts follow, the third does not."""
+    gates = read_gates(bundle.path / PARITY)
+    before = judge(_only(bundle, PATH), golden, gates).artifacts[0].figures
+    own = golden.effective[PATH]
+    moved = EffectiveLogits(own.rows, own.logits + np.float32(8.0))
+    after = judge(_only(bundle, PATH), replace(golden, effective={PATH: moved}), gates)
+    figures = after.artifacts[0].figures
+    assert figures["compression_max_abs"] == pytest.approx(8.0, abs=0.1)
+    assert figures["graph_max_abs"] == pytest.approx(8.0, abs=1e-4)
+    assert figures["precision_max_abs"] == before["precision_max_abs"]
+
+
+@pytest.mark.parametrize("path", ["model.onnx", "model_int8.tflite", PATH])
+def test_some_rows_give_what_they_give_among_all(bundle: Bundle, golden: Golden, path: str) -> None:
+    rows = range(3, len(golden.cases), 5)
+    artifact = bundle.artifact(path)
+    found = run_artifact(bundle, artifact, golden, session_settings(bundle), rows=rows)
+    assert found.rows == tuple(rows)
+    assert (found.logits == golden.artifacts[path][list(rows)]).all()
+    assert found.sha256 == artifact.sha256
+    assert found.machine == this_machine()
+    assert {"padding_rel", "batch_rel", "order_rel", "repeat_rel", "cold_rel"} <= set(
+        found.measured
     )
-    assert split_figures(run, golden, "m") == {
-        "compression_max_abs": 0.5, "graph_max_abs": 0.25, "precision_max_abs": 0.25,
-    }  # fmt: skip
-    assert split_figures(run, golden, "other") == {}
-    assert split_figures(replace(run, exact=None), golden, "m") == {}
-    broken = replace(run, exact=np.full((2, 2), np.nan, dtype=np.float32))
-    assert np.isnan(split_figures(broken, golden, "m")["graph_max_abs"])
 
 
 def test_a_bundle_tells_the_parts_and_what_is_left_open(bundle: Bundle, golden: Golden) -> None:
@@ -54,7 +61,7 @@ def test_a_bundle_tells_the_parts_and_what_is_left_open(bundle: Bundle, golden: 
     assert 0 < figures["precision_max_abs"] < 0.1
     assert figures["graph_max_abs"] < figures["compression_max_abs"]
     assert split_lines(report)[0].startswith("model.mlpackage: compression ")
-    (text,) = limitations(report)
+    (text,) = (line for line in scope(report) if "Apple" in line)
     assert "not run on Apple hardware" in text
     card = (bundle.path / "README.md").read_text(encoding="utf-8")
     assert text in card
@@ -84,11 +91,18 @@ def test_without_the_effective_logits_it_fails(bundle: Bundle, golden: Golden) -
     assert failed == ["graph_max_abs"]
 
 
-def test_a_runtime_that_cannot_be_exact_gives_unknown(
+def test_what_a_runtime_cannot_measure_the_export_must_have(
     bundle: Bundle, golden: Golden, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Apple's runtime is one."""
+    """Apple's runtime cannot be exact: fine for a package that passed, not for a new one."""
     monkeypatch.delattr("runtime.sessions.coreml_session.CoreMLSession.run_exact")
-    report = judge(_only(bundle, PATH), golden, read_gates(bundle.path / PARITY))
+    one = _only(bundle, PATH)
+    report = judge(one, golden, read_gates(bundle.path / PARITY))
+    assert report.artifacts[0].not_measured == ("graph_max_abs",)
+    assert report.verdict == "pass"
+    assert any("not measured there: graph_max_abs" in line for line in scope(report))
+    fresh = replace(one.manifest.artifacts[0], gate="unknown")
+    unjudged = Bundle(one.path, replace(one.manifest, artifacts=(fresh,)))
+    report = judge(unjudged, golden, read_gates(bundle.path / PARITY))
     assert report.verdict == "unknown"
-    assert "cannot tell a wrong graph" in report.artifacts[0].doubts[0]
+    assert report.artifacts[0].doubts == ("not measured: graph_max_abs",)
