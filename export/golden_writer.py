@@ -1,34 +1,27 @@
-"""The reference set: validation texts and awkward texts with PyTorch's logits."""
+"""The reference set: natural, awkward and near-boundary texts with PyTorch's logits."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 from tokenizers import Tokenizer
 
-from export.awkward import AWKWARD_TEXTS, edge_texts
+from export.awkward import AWKWARD_TEXTS, AWKWARD_VERSION, edge_texts
+from export.boundary import BOUNDARY_TEXTS, boundary_texts
 from export.data.task import Example
 from export.reference import Reference, reference_logits
-from runtime.golden import AWKWARD, VALIDATION, Golden, GoldenCase
-from runtime.manifest import TokenizerSpec
+from export.unlabelled import choose_by_hash
+from runtime.golden import AWKWARD, BOUNDARY, UNLABELLED, VALIDATION, Golden, GoldenCase
+from runtime.manifest import TaskSpec, TokenizerSpec
 from runtime.tokenizer import TextTokenizer
 
 
 def choose_validation(examples: tuple[Example, ...], limit: int) -> tuple[Example, ...]:
-    """At most `limit` examples, chosen by the hash of their text and kept in order.
-
-    The choice depends on the texts alone, so adding a row does not reshuffle the rest.
-    """
-    if len(examples) <= limit:
-        return examples
-
-    def digest(index: int) -> bytes:
-        return hashlib.sha256(examples[index].text.encode("utf-8", "surrogatepass")).digest()
-
-    chosen = sorted(range(len(examples)), key=digest)[:limit]
-    return tuple(examples[i] for i in sorted(chosen))
+    """At most `limit` examples, chosen by the hash of their text and kept in order."""
+    return tuple(examples[i] for i in choose_by_hash([e.text for e in examples], limit))
 
 
 def golden_from_reference(
@@ -38,6 +31,7 @@ def golden_from_reference(
     validation: tuple[Example, ...],
     lengths: tuple[int, ...],
     *,
+    unlabelled: tuple[str, ...] = (),
     progress: Callable[[int, int], None] | None = None,
 ) -> Golden:
     """Tokenize with the bundle's own tokenizer files and run the reference.
@@ -48,6 +42,7 @@ def golden_from_reference(
         spec: the bundle's tokenizer.
         validation: labelled texts; label indices are the model's.
         lengths: sequence lengths whose edges must be met.
+        unlabelled: further natural texts.
         progress: called with (done, total).
     """
     path = tokenizer_folder / spec.file
@@ -58,11 +53,54 @@ def golden_from_reference(
         for i, example in enumerate(validation)
     ]
     cases += [
+        _case(f"{UNLABELLED}/{i}", UNLABELLED, text, tokenizer, None)
+        for i, text in enumerate(unlabelled)
+    ]
+    cases += [
         _case(f"{AWKWARD}/{name}", AWKWARD, text, tokenizer, None)
         for name, text in (AWKWARD_TEXTS | edges).items()
     ]
     logits = reference_logits(reference, [case.input_ids for case in cases], progress=progress)
-    return Golden(cases=tuple(cases), reference=logits)
+    return Golden(cases=tuple(cases), reference=logits, awkward_version=AWKWARD_VERSION)
+
+
+def with_boundary(
+    golden: Golden,
+    reference: Reference,
+    tokenizer: TextTokenizer,
+    task: TaskSpec,
+    *,
+    count: int = BOUNDARY_TEXTS,
+) -> Golden:
+    """Add texts near the reference's decision boundary, made from the natural texts.
+
+    Args:
+        golden: without such texts, nor artifacts' logits.
+        reference: the one behind `golden`.
+        tokenizer: the bundle's.
+        task: tells what a decision is.
+        count: how many to make; `boundary_texts` tells when there are fewer.
+    """
+    natural = np.concatenate([golden.rows(VALIDATION), golden.rows(UNLABELLED)])
+    texts = boundary_texts(
+        reference,
+        tokenizer,
+        task,
+        [golden.cases[row].text for row in natural],
+        golden.reference[natural],
+        count=count,
+        taken={case.text for case in golden.cases},
+    )
+    cases = tuple(
+        _case(f"{BOUNDARY}/{i}", BOUNDARY, text, tokenizer, None) for i, text in enumerate(texts)
+    )
+    # One by one as for every other case; the search itself ran in batches.
+    logits = reference_logits(reference, [case.input_ids for case in cases])
+    return replace(
+        golden,
+        cases=golden.cases + cases,
+        reference=np.concatenate([golden.reference, logits]),
+    )
 
 
 def _case(
