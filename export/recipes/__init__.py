@@ -30,6 +30,8 @@ class WeightsRule:
             for float.
         block: elements or channels that share a scale or table, for ``block`` and ``group``.
         sparsity: share of elements set to zero and not stored, the smallest first; 0 to 1.
+        reduce_range: int8 weights use 7 of their 8 bits, for processors whose integer products
+            saturate in 16 bits.
     """
 
     precision: str
@@ -37,6 +39,7 @@ class WeightsRule:
     algorithm: str
     block: int = 0
     sparsity: float = 0.0
+    reduce_range: bool = False
 
 
 @dataclass(frozen=True, slots=True)

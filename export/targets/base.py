@@ -33,7 +33,9 @@ class WeightInfo:
         shape: as the arithmetic sees it, dense.
         precision: ``float32``, ``float16``, ``int8``, ``int4``, ``uint4``; ``lut6`` for six-bit
             indices into a look-up table.
-        role: ``linear`` (feeds a matrix product), ``embedding`` (is looked up) or ``other``.
+        role: ``linear`` (feeds a matrix product), ``embedding`` (is looked up), ``other``, or
+            ``rest`` for one entry that stands for every constant that is not listed by itself
+            (`runtime.constants_digest`).
         scales: number of quantization scales, or of look-up tables; 0 for a float weight.
         sparsity: share of elements that are not stored because they are zero, 0 to 1.
         bits: bits in the file per element, scales, tables and masks included; None where the
@@ -254,12 +256,6 @@ def check_lengths(lengths: tuple[int, ...], longest: int) -> None:
 def nothing_to_check(recipe: Recipe, options: Mapping[str, str], lengths: tuple[int, ...]) -> None:
     """`Target.check` of a format without options."""
     del recipe, options, lengths
-
-
-def no_effective_weights(artifact: Path, job: Job) -> Effective | None:
-    """`Target.effective` of a format that does not split its error."""
-    del artifact, job
-    return None
 
 
 def no_companions(artifact: ArtifactSpec) -> Mapping[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from export.recipes import Recipe, WeightsRule
 from export.targets.base import LARGE_WEIGHT_ELEMENTS, Description, WeightInfo
+from runtime.constants_digest import REST_ROLE
 from runtime.errors import UserError
 from runtime.manifest import StoredWeight, WeightsSummary
 
@@ -12,13 +13,15 @@ def summarise(description: Description) -> WeightsSummary:
     """Elements per precision, and the large weights that are in float."""
     elements: dict[str, int] = {}
     for weight in description.weights:
+        if weight.role == REST_ROLE:
+            continue
         elements[weight.precision] = elements.get(weight.precision, 0) + weight.elements
     large = [
         w.name for w in description.weights if _is_large(w) and w.precision.startswith("float")
     ]
     stored = tuple(
         StoredWeight(w.name, w.shape, w.role, w.precision, w.sparsity, w.bits, w.sha256)
-        for w in sorted(description.weights, key=lambda w: w.name)
+        for w in sorted(description.weights, key=lambda w: (w.role == REST_ROLE, w.name))
     )
     return WeightsSummary(dict(sorted(elements.items())), tuple(sorted(large)), stored)
 
@@ -55,7 +58,7 @@ def check_precision(description: Description, recipe: Recipe, artifact: str) -> 
 
 
 def _is_large(weight: WeightInfo) -> bool:
-    return weight.elements >= LARGE_WEIGHT_ELEMENTS
+    return weight.role != REST_ROLE and weight.elements >= LARGE_WEIGHT_ELEMENTS
 
 
 def _granular(weight: WeightInfo, rule: WeightsRule) -> bool:

@@ -6,25 +6,27 @@ needs in order to compute the same.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from export.targets.base import Effective, Job
 from export.targets.coreml._names import parameters_by_constant
 from export.targets.coreml._options import Options, options_of
 from export.targets.coreml._stored_weights import check_stored_weights
+from export.targets.parameters import (
+    Floats,
+    add_twins,
+    layer_norm_epsilon,
+    original_parameters,
+)
 from runtime.coreml_reference.package import read_package
 from runtime.coreml_reference.weights import StoredWeight, stored_weights
 from runtime.errors import UserError
 
 if TYPE_CHECKING:
     from export.reference import Reference
-
-_Floats = npt.NDArray[np.float32]
 
 _POSITIONS = "distilbert.embeddings.position_embeddings.weight"
 # The smallest number above zero in float16: what coremltools puts where an epsilon would be zero.
@@ -50,7 +52,8 @@ def effective_of(artifact: Path, job: Job) -> Effective:
         owner: stored[name].dense("f32").reshape(originals[owner].shape)
         for name, owner in owners.items()
     }
-    _add_twins(tensors, originals, options)
+    kind = np.float16 if options.compute_precision == "float16" else np.float32
+    add_twins(tensors, originals, kind)
     _scale_queries(tensors, job.source.reference, options)
     tensors[_POSITIONS] = _with_unused_rows(tensors[_POSITIONS], job.source.reference)
     return Effective(tensors, expressed_epsilon(job.source.reference, options))
@@ -62,28 +65,20 @@ def expressed_epsilon(reference: Reference, options: Options) -> float:
     Raises:
         UserError: the model's LayerNorms do not share one.
     """
-    from torch import nn
-
-    model: Any = reference.module.model
-    epsilons = {module.eps for module in model.modules() if isinstance(module, nn.LayerNorm)}
-    if len(epsilons) != 1:
-        raise UserError(f"the model's LayerNorms have the epsilons {sorted(epsilons)}")
-    epsilon = epsilons.pop()
+    epsilon = layer_norm_epsilon(reference)
     if options.compute_precision == "float32":
         return float(np.float32(epsilon))
     return max(float(np.float16(epsilon)), _SMALLEST_FLOAT16)
 
 
-def _originals(reference: Reference, options: Options) -> dict[str, _Floats]:
+def _originals(reference: Reference, options: Options) -> dict[str, Floats]:
     """Parameter → its values, of the position embeddings only the rows a package needs."""
-    originals = {
-        name: value.detach().numpy() for name, value in reference.module.model.state_dict().items()
-    }
+    originals = original_parameters(reference)
     originals[_POSITIONS] = originals[_POSITIONS][: options.lengths[-1]]
     return originals
 
 
-def _fitting(weight: StoredWeight, owner: str, original: _Floats) -> tuple[int, ...]:
+def _fitting(weight: StoredWeight, owner: str, original: Floats) -> tuple[int, ...]:
     """The stored shape, which may have further axes of one element: a 1×1 convolution's."""
     if [n for n in weight.shape if n != 1] != [n for n in original.shape if n != 1]:
         raise UserError(
@@ -93,29 +88,7 @@ def _fitting(weight: StoredWeight, owner: str, original: _Floats) -> tuple[int, 
     return weight.shape
 
 
-def _add_twins(
-    tensors: dict[str, _Floats], originals: Mapping[str, _Floats], options: Options
-) -> None:
-    """Parameters that have no constant because another has equal values and gave its own.
-
-    Raises:
-        UserError: there is no such other.
-    """
-    kind = np.float16 if options.compute_precision == "float16" else np.float32
-    for name in [name for name in originals if name not in tensors]:
-        wanted = originals[name].astype(kind)
-        for twin in [twin for twin in tensors if originals[twin].shape == wanted.shape]:
-            if np.array_equal(originals[twin].astype(kind), wanted):
-                tensors[name] = tensors[twin]
-                break
-        else:
-            raise UserError(
-                f"the package lacks {name} {list(wanted.shape)}",
-                why="no constant has its name, nor the name of a parameter with equal values",
-            )
-
-
-def _scale_queries(tensors: dict[str, _Floats], reference: Reference, options: Options) -> None:
+def _scale_queries(tensors: dict[str, Floats], reference: Reference, options: Options) -> None:
     """Let the queries carry what float16 makes of attention's scale, unless that is exact.
 
     The scale is a constant of the program, not of the model, whose own is exact: for heads 32 wide
@@ -132,7 +105,7 @@ def _scale_queries(tensors: dict[str, _Floats], reference: Reference, options: O
                 tensors[name] = value * ratio
 
 
-def _with_unused_rows(used: _Floats, reference: Reference) -> _Floats:
-    whole: _Floats = reference.module.model.state_dict()[_POSITIONS].detach().numpy().copy()
+def _with_unused_rows(used: Floats, reference: Reference) -> Floats:
+    whole: Floats = reference.module.model.state_dict()[_POSITIONS].detach().numpy().copy()
     whole[: len(used)] = used
     return whole

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING
 
 from export.targets.base import missing_package
 from export.targets.base import no_companions as companions
-from export.targets.base import no_effective_weights as effective
 from export.targets.base import nothing_to_check as check
 from runtime.errors import MissingExtraError
 
 if TYPE_CHECKING:
     from export.recipes import Recipe
     from export.reference import Reference
-    from export.targets.base import Description, Job
+    from export.targets.base import Description, Effective, Job
     from runtime.manifest import ArtifactSpec
 
 __all__ = [
@@ -113,8 +112,21 @@ def describe(artifact: Path) -> Description:
     _require()
     from export.targets.onnx._describe import description_of
     from export.targets.onnx._file import read_model
+    from runtime.sessions.onnx_graph import open_graph
 
-    return description_of(read_model(artifact), artifact)
+    return description_of(read_model(artifact), artifact, open_graph(artifact).constants())
+
+
+def effective(artifact: Path, job: Job) -> Effective:
+    """Check the stored weights and return them dequantized, under PyTorch's names.
+
+    Raises:
+        UserError: the file cannot be read, a weight is missing, or it is not what the recipe makes
+            of the original.
+    """
+    from export.targets.onnx._effective import effective_of
+
+    return effective_of(artifact, job)
 
 
 def usage(artifact: ArtifactSpec) -> str:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+import numpy.typing as npt
 import onnx_ir as ir
 
 from export.targets.base import Description, WeightInfo
+from export.targets.rest import rest_of
+from runtime.constants_digest import digest
 from runtime.errors import UserError
 from runtime.manifest import TensorSpec
 
@@ -34,19 +39,28 @@ _BEFORE_SCALING = {"MatMulInteger", "Gather", "Slice", "Cast"}
 _SCALE_PATH = {"Mul", "Gather", "Slice"}
 
 
-def description_of(model: ir.Model, path: Path) -> Description:
-    """Describe a model that was read from `path`, which is only named in messages.
+def description_of(
+    model: ir.Model, path: Path, constants: Mapping[str, npt.NDArray[Any]]
+) -> Description:
+    """Describe a model.
+
+    Args:
+        model: what is described.
+        path: where it was read from, for messages.
+        constants: every constant of the file, as the session that compares them reads it.
 
     Raises:
         UserError: the file is older or newer than the versions that we know.
     """
     graph = model.graph
+    weights = _weights(graph, constants)
+    rest = rest_of(constants, {weight.name for weight in weights})
     return Description(
         inputs=tuple(_tensor(value) for value in graph.inputs if not value.is_initializer()),
         outputs=tuple(_tensor(value) for value in graph.outputs),
         lengths=None,
         minimum_runtime={"onnxruntime": _minimum_runtime(model, path)},
-        weights=_weights(graph),
+        weights=(*weights, rest),
         operators=dict(sorted(Counter(_operator(node) for node in graph.all_nodes()).items())),
     )
 
@@ -75,7 +89,7 @@ def _tensor(value: ir.Value) -> TensorSpec:
     return TensorSpec(name=value.name or "", dtype=dtype, shape=shape)
 
 
-def _weights(graph: ir.Graph) -> tuple[WeightInfo, ...]:
+def _weights(graph: ir.Graph, constants: Mapping[str, npt.NDArray[Any]]) -> tuple[WeightInfo, ...]:
     """Every numeric initializer of some size, less the scales, which belong to their integers."""
     stored = [
         value
@@ -90,13 +104,17 @@ def _weights(graph: ir.Graph) -> tuple[WeightInfo, ...]:
         if value in own or tensor is None or tensor.size < _SMALLEST_WEIGHT:
             continue
         its_scales = scales[value].const_value if value in scales else None
+        name = value.name or ""
+        size = tensor.nbytes + (0 if its_scales is None else its_scales.nbytes)
         weights.append(
             WeightInfo(
-                name=value.name or "",
+                name=name,
                 shape=tensor.numpy().shape,
                 precision=_PRECISIONS[tensor.dtype],
                 role=_role(value),
                 scales=0 if its_scales is None else its_scales.size,
+                bits=8 * size / tensor.size,
+                sha256=digest(name, constants[name]),
             )
         )
     return tuple(weights)

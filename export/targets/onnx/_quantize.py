@@ -15,6 +15,8 @@ Products of two activations (inside attention) and vectors stay float32.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -27,7 +29,11 @@ from runtime.errors import UserError
 
 _FLOAT = WeightsRule(precision="float32", granularity="none", algorithm="none")
 _LINEAR = WeightsRule(precision="int8", granularity="channel", algorithm="minmax")
+_REDUCED = replace(_LINEAR, reduce_range=True)
 _EMBEDDING = WeightsRule(precision="int8", granularity="row", algorithm="minmax")
+# AVX2 without VNNI adds two products of an unsigned activation and a signed weight in 16 bits:
+# 2 · 255 · 64 fits, 2 · 255 · 127 does not (onnxruntime#14642). onnxruntime's reduce_range.
+_REDUCED_LARGEST = 64
 
 # Below this many rows or columns (a classifier of a few labels) the extra operators cost more than
 # int8 saves, unless the weight is large all the same.
@@ -47,8 +53,12 @@ def quantize_model(model: ir.Model, recipe: Recipe) -> None:
     if recipe.target != "onnx":
         raise UserError(f"recipe {recipe.name} is for {recipe.target}, not for onnx")
     rewrites: dict[str, _Rewrite] = {}
-    if _is_int8(recipe, "linear", recipe.linear, _LINEAR):
-        rewrites.update(MatMul=_integer_product, Gemm=_integer_product)
+    known = _REDUCED if recipe.linear.reduce_range else _LINEAR
+    if _is_int8(recipe, "linear", recipe.linear, known):
+        product = partial(
+            _integer_product, largest=_REDUCED_LARGEST if recipe.linear.reduce_range else 127
+        )
+        rewrites.update(MatMul=product, Gemm=product)
     if _is_int8(recipe, "embedding", recipe.embedding, _EMBEDDING):
         rewrites.update(Gather=_integer_lookup, Slice=_integer_lookup)
     graph = model.graph
@@ -72,29 +82,30 @@ def quantize_model(model: ir.Model, recipe: Recipe) -> None:
 
 
 def int8_of(
-    weight: npt.NDArray[np.float32], axis: int
+    weight: npt.NDArray[np.float32], axis: int, *, largest: int = 127
 ) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float32]]:
-    """Symmetric int8: the largest magnitude along `axis` becomes 127, zero stays exactly zero.
+    """Symmetric int8: the largest magnitude along `axis` becomes `largest`, zero stays zero.
 
     Args:
         weight: float32, any shape.
         axis: the axis that shares a scale.
+        largest: at most 127.
 
     Returns:
-        int8 in [-127, 127] of the same shape, and float32 scales with `axis` kept as 1, so that
-        their product is about `weight`. Zeros alone get the scale 1.
+        int8 in [-largest, largest] of the same shape, and float32 scales with `axis` kept as 1, so
+        that their product is about `weight`. Zeros alone get the scale 1.
 
     Raises:
         UserError: a weight is not finite.
     """
-    largest = np.abs(weight).max(axis=axis, keepdims=True)
-    if not np.isfinite(largest).all():
+    peaks = np.abs(weight).max(axis=axis, keepdims=True)
+    if not np.isfinite(peaks).all():
         raise UserError("a weight is NaN or infinite", todo="train the model again")
-    scales = (largest / np.float32(127)).astype(np.float32)
+    scales = (peaks / np.float32(largest)).astype(np.float32)
     # The smallest denormals divide to 0.
     scales[scales == 0] = 1
     # -128 has no positive twin, so it is not used.
-    return np.clip(np.rint(weight / scales), -127, 127).astype(np.int8), scales
+    return np.clip(np.rint(weight / scales), -largest, largest).astype(np.int8), scales
 
 
 def _is_int8(recipe: Recipe, kind: str, rule: WeightsRule, known: WeightsRule) -> bool:
@@ -129,14 +140,14 @@ def _fits(node: ir.Node) -> bool:
     return axes is not None and not {-1, weight.ndim - 1} & set(axes.tolist())
 
 
-def _integer_product(graph: ir.Graph, node: ir.Node, name: str) -> list[ir.Node]:
+def _integer_product(graph: ir.Graph, node: ir.Node, name: str, *, largest: int) -> list[ir.Node]:
     source, weight = _value(node, 0), _value(node, 1)
     array = _array(weight)
     if node.attributes.get_int("transB", 0):
         array = array.T
     stored = f"{weight.name}/int8"
     if stored not in graph.initializers:
-        quantized, scales = int8_of(array, axis=0)
+        quantized, scales = int8_of(array, axis=0, largest=largest)
         new_constant(graph, stored, quantized)
         new_constant(graph, f"{weight.name}/scales", scales[0])
     new = []

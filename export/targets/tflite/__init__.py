@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING
 
 from export.targets.base import missing_package
 from export.targets.base import no_companions as companions
-from export.targets.base import no_effective_weights as effective
 from export.targets.base import nothing_to_check as check
 from runtime.errors import MissingExtraError
 
 if TYPE_CHECKING:
     from export.recipes import Recipe
     from export.reference import Reference
-    from export.targets.base import Description, Job
+    from export.targets.base import Description, Effective, Job
     from runtime.manifest import ArtifactSpec
 
 TARGET = "tflite"
@@ -113,6 +112,20 @@ def describe(artifact: Path) -> Description:
     from export.targets.tflite._describe import description_of
 
     return description_of(artifact)
+
+
+def effective(artifact: Path, job: Job) -> Effective:
+    """Check the stored weights and return them as the arithmetic uses them, under PyTorch's names.
+
+    Raises:
+        MissingExtraError: a package of the extra ``export`` is not installed.
+        UserError: the file is damaged, a weight is missing, or it is not what the recipe makes of
+            the original.
+    """
+    _require()
+    from export.targets.tflite._effective import effective_of
+
+    return effective_of(artifact, job)
 
 
 def usage(artifact: ArtifactSpec) -> str:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from export.targets.base import Description, WeightInfo
+from export.targets.rest import rest_of
 from export.targets.tflite._flatbuffer import (
     has_data,
     load,
@@ -17,8 +19,10 @@ from export.targets.tflite._flatbuffer import (
     uses,
 )
 from export.targets.tflite._op_versions import minimum_runtime
+from runtime.constants_digest import digest
 from runtime.errors import UserError
 from runtime.manifest import TensorSpec
+from runtime.sessions.litert_file import SCALE, ZERO_POINT, constants
 
 _SMALLEST_WEIGHT = 256
 # Shapes, axes and positions: part of the graph, not weights.
@@ -31,7 +35,8 @@ def description_of(artifact: Path) -> Description:
     """See `export.targets.tflite.describe`."""
     model = load(artifact)
     try:
-        return describe_model(model, str(artifact))
+        description = describe_model(model, str(artifact))
+        return replace(description, weights=_with_digests(model, description.weights))
     except (IndexError, KeyError, ValueError, TypeError, AttributeError) as error:
         # The verifier checks offsets, not whether a tensor's number exists or a vector is there.
         raise UserError(
@@ -40,7 +45,7 @@ def description_of(artifact: Path) -> Description:
 
 
 def describe_model(model: Any, origin: str) -> Description:
-    """As `description_of`, from a ``ModelT``.
+    """As `description_of`, from a ``ModelT`` and without hashes.
 
     Raises:
         UserError: signatures are missing, or do not differ in their length alone.
@@ -118,3 +123,15 @@ def _weights(model: Any) -> tuple[WeightInfo, ...]:
             if weight.elements >= _SMALLEST_WEIGHT:
                 found[tensor.buffer] = weight
     return tuple(found.values())
+
+
+def _with_digests(model: Any, weights: tuple[WeightInfo, ...]) -> tuple[WeightInfo, ...]:
+    """The weights with their hashes and bits, and the rest of what is stored as one more."""
+    stored = constants(model)
+    found = []
+    for weight in weights:
+        parts = (weight.name, weight.name + SCALE, weight.name + ZERO_POINT)
+        size = sum(stored[part].nbytes for part in parts if part in stored)
+        sha256 = digest(weight.name, stored[weight.name])
+        found.append(replace(weight, bits=8 * size / weight.elements, sha256=sha256))
+    return (*found, rest_of(stored, {weight.name for weight in weights}))

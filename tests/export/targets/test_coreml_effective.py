@@ -243,7 +243,7 @@ def test_swapped_names_are_wrong_weights(tmp_path: Path, plain: tuple[Path, Job]
 @pytest.mark.parametrize(
     ("new", "message"),
     [
-        ("model_classifier_weight_of_another", "the package lacks classifier.weight"),
+        ("model_classifier_weight_of_another", "the artifact lacks classifier.weight"),
         ("model_pre_classifier_bias", "holds pre_classifier.bias twice"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
 from collections import Counter
@@ -17,6 +18,7 @@ from export.recipes import Recipe, WeightsRule
 from export.reference import reference_from_model
 from export.targets import onnx as target
 from export.targets.base import WeightInfo
+from runtime.constants_digest import REST_NAME, REST_ROLE
 from runtime.errors import UserError
 from runtime.manifest import TensorSpec
 
@@ -61,20 +63,53 @@ TABLES = {
 }
 
 
-def test_float_weights(floats: Path) -> None:
-    weights = set(target.describe(floats).weights)
-    assert weights == {WeightInfo(n, s, "float32", "linear", 0) for n, s in LINEAR.items()} | {
-        WeightInfo(n, s, "float32", "embedding", 0) for n, s in TABLES.items()
+def without_digests(path: Path) -> set[WeightInfo]:
+    return {
+        dataclasses.replace(weight, bits=None, sha256=None)
+        for weight in target.describe(path).weights
+        if weight.role != REST_ROLE
     }
+
+
+def test_float_weights(floats: Path) -> None:
+    assert without_digests(floats) == {
+        WeightInfo(n, s, "float32", "linear", 0) for n, s in LINEAR.items()
+    } | {WeightInfo(n, s, "float32", "embedding", 0) for n, s in TABLES.items()}
 
 
 def test_int8_weights(int8: Path) -> None:
     # 300 row scales are more than the 256 elements from which a weight is listed: they are not
     # weights, though.
-    weights = set(target.describe(int8).weights)
-    assert weights == {
+    assert without_digests(int8) == {
         WeightInfo(f"{n}/int8", s, "int8", "linear", s[1]) for n, s in LINEAR.items()
     } | {WeightInfo(f"{n}/int8_rows", s, "int8", "embedding", s[0]) for n, s in TABLES.items()}
+
+
+def test_bits_count_the_scales(floats: Path, int8: Path) -> None:
+    assert {w.bits for w in target.describe(floats).weights if w.role != REST_ROLE} == {32}
+    bits = {w.name: w.bits for w in target.describe(int8).weights}
+    assert bits["pre_classifier.weight/int8"] == 8 + 32 / 64
+    assert bits["distilbert.embeddings.word_embeddings.weight/int8_rows"] == 8 + 32 / 64
+
+
+@pytest.mark.parametrize("which", ["floats", "int8"])
+def test_every_constant_has_a_part_in_one_digest(
+    which: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    """A change of any tensor, scales and scalars included, shows under one name."""
+    path = request.getfixturevalue(which)
+    sound = {w.name: w.sha256 for w in target.describe(path).weights}
+    assert len(sound) == len(LINEAR) + len(TABLES) + 1
+    assert all(sound.values())
+    for index, stored in enumerate(onnx.load(path).graph.initializer):
+        model = onnx.load(path)
+        array = numpy_helper.to_array(stored).copy()
+        array.reshape(-1)[-1] += 1
+        model.graph.initializer[index].CopyFrom(numpy_helper.from_array(array, stored.name))
+        onnx.save(model, tmp_path / "m.onnx")
+        found = {w.name: w.sha256 for w in target.describe(tmp_path / "m.onnx").weights}
+        changed = {name for name in sound if found[name] != sound[name]}
+        assert changed == {stored.name if stored.name in sound else REST_NAME}
 
 
 @pytest.mark.parametrize("which", ["floats", "int8"])
@@ -113,11 +148,11 @@ def test_other_things_are_told_apart(tmp_path: Path) -> None:
         model.graph.initializer.append(numpy_helper.from_array(array, name))
     onnx.save(model, tmp_path / "m.onnx")
     found = target.describe(tmp_path / "m.onnx")
-    assert found.weights == (
+    assert without_digests(tmp_path / "m.onnx") == {
         WeightInfo("w", (256, 256), "float32", "linear", 0),
         WeightInfo("bias", (256,), "float32", "other", 0),
         WeightInfo("half", (256,), "float16", "other", 0),
-    )
+    }
     assert found.minimum_runtime == {"onnxruntime": "1.15.0"}
 
 

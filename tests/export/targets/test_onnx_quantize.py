@@ -14,10 +14,12 @@ import pytest
 import torch
 from onnx import numpy_helper
 
-from export.recipes import Recipe, WeightsRule
+from export.recipes import Recipe, WeightsRule, recipes
 from export.reference import Reference, reference_from_model
 from export.targets import onnx as target
+from export.targets.base import WeightInfo
 from export.targets.onnx._quantize import int8_of
+from runtime.constants_digest import REST_ROLE
 from runtime.errors import UserError
 
 from support import seeded_classifier
@@ -73,6 +75,10 @@ def run(model: Path | onnx.ModelProto, **feed: np.ndarray) -> np.ndarray:
 
 def arrays(path: Path) -> dict[str, np.ndarray]:
     return {v.name: numpy_helper.to_array(v) for v in onnx.load(path).graph.initializer}
+
+
+def weights_of(path: Path) -> list[WeightInfo]:
+    return [w for w in target.describe(path).weights if w.role != REST_ROLE]
 
 
 def operators(path: Path) -> dict[str, int]:
@@ -180,7 +186,7 @@ def test_int8_of_refuses_what_is_not_finite(bad: float) -> None:
 
 
 def test_every_large_weight_is_int8(int8: Path) -> None:
-    weights = target.describe(int8).weights
+    weights = weights_of(int8)
     assert len(weights) == 15
     assert {(w.precision, w.role) for w in weights} == {("int8", "linear"), ("int8", "embedding")}
     assert all(w.scales == (w.shape[1] if w.role == "linear" else w.shape[0]) for w in weights)
@@ -218,7 +224,7 @@ def test_what_a_recipe_leaves_in_float_is_seen(
     asked: Recipe, float_roles: set[str], int8_roles: set[str], floats: Path, tmp_path: Path
 ) -> None:
     target.quantize(floats, asked, tmp_path / "m.onnx")
-    weights = target.describe(tmp_path / "m.onnx").weights
+    weights = weights_of(tmp_path / "m.onnx")
     assert {w.role for w in weights if w.precision == "float32"} == float_roles
     assert {w.role for w in weights if w.precision == "int8"} == int8_roles
     assert np.abs(run(tmp_path / "m.onnx") - run(floats)).max() > 1e-5
@@ -404,5 +410,16 @@ def test_a_large_weight_is_int8_however_narrow(tmp_path: Path) -> None:
     model.graph.initializer.append(numpy_helper.from_array(array, "w"))
     onnx.save(model, tmp_path / "m.onnx")
     target.quantize(tmp_path / "m.onnx", recipe(), tmp_path / "q.onnx")
-    (weight,) = target.describe(tmp_path / "q.onnx").weights
+    (weight,) = weights_of(tmp_path / "q.onnx")
     assert dataclasses.astuple(weight)[:5] == ("w/int8", (4096, 8), "int8", "linear", 8)
+
+
+def test_seven_bits_never_saturate_without_vnni() -> None:
+    """Two products of a uint8 and a weight must fit into int16, as AVX2 adds them."""
+    weight = np.random.default_rng(3).normal(size=(64, 16)).astype(np.float32)
+    integers, scales = int8_of(weight, axis=0, largest=64)
+    assert np.abs(integers.astype(int)).max() == 64
+    assert 2 * 255 * np.abs(integers.astype(int)).max() <= np.iinfo(np.int16).max
+    assert np.abs(integers * scales - weight).max() <= scales.max() / 2 * 1.0001
+    assert recipes("onnx")["int8_avx2"].linear.reduce_range
+    assert not recipes("onnx")["int8"].linear.reduce_range

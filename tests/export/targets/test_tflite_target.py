@@ -21,6 +21,7 @@ from export.targets import targets, tflite
 from export.targets.precision import check_precision
 from export.targets.tflite import _convert, _quantize
 from export.targets.tflite._flatbuffer import load, text, values_of
+from runtime.constants_digest import REST_NAME
 from runtime.errors import UserError
 from runtime.manifest import TensorSpec
 
@@ -189,7 +190,10 @@ def test_describe_names_every_weight_once_with_role_and_scales(made: Made) -> No
     large["distilbert.embeddings.position_embeddings.weight"] = (LENGTHS[-1], 64)
     found = {n: w.shape for n, w in weights.items() if w.role in ("linear", "embedding")}
     assert found == {n: s for n, s in large.items() if n != "classifier.weight"}
+    assert [name for name, weight in weights.items() if weight.role == "rest"] == [REST_NAME]
     for name, weight in weights.items():
+        if weight.role == "rest":
+            continue
         if weight.role == "other":
             assert (weight.precision, weight.scales) == ("float32", 0), name
         else:
