@@ -18,6 +18,8 @@ from runtime.coreml_reference.weights import stored_weights
 from runtime.errors import MissingExtraError, UserError
 from runtime.manifest import ArtifactSpec
 from runtime.sessions.base import Ids, Logits, SessionSettings, check_batch, pad_to
+from runtime.sessions.coreml_taps import tap_package
+from runtime.sessions.taps import Tapped
 
 FORMAT = "coreml"
 
@@ -71,6 +73,8 @@ class _Runtime(Protocol):
 
     def run(self, inputs: dict[str, Ids], *, exact: bool) -> dict[str, Any]: ...
 
+    def tap(self, inputs: dict[str, Ids], *, exact: bool) -> Tapped: ...
+
     @property
     def facts(self) -> dict[str, str]: ...
 
@@ -104,6 +108,19 @@ class CoreMLSession:
         """
         return self._logits(input_ids, attention_mask, exact=False)
 
+    def run_at(self, length: int, input_ids: Ids, attention_mask: Ids) -> Logits:
+        """As `run`, filled up to this one of the package's lengths: for comparing lengths.
+
+        Raises:
+            UserError: as `run`, or the package does not have the length.
+        """
+        if length not in (self._lengths or ()):
+            raise UserError(f"the package has the lengths {self._lengths}, not {length}")
+        if input_ids.shape[-1] > length:
+            raise UserError(f"a sequence has {input_ids.shape[-1]} ids, more than {length}")
+        ids = pad_to(input_ids, length, self._settings.pad_id)
+        return self.run(ids, pad_to(attention_mask, length, 0))
+
     def run_exact(self, input_ids: Ids, attention_mask: Ids) -> Logits:
         """As `run`, every activation in float32 and none quantized.
 
@@ -111,6 +128,14 @@ class CoreMLSession:
             UserError: as `run`, or the backend is Apple's, which cannot do that.
         """
         return self._logits(input_ids, attention_mask, exact=True)
+
+    def tap(self, input_ids: Ids, attention_mask: Ids) -> Tapped:
+        """See `runtime.sessions.base.TappingSession`."""
+        return self._tap(input_ids, attention_mask, exact=False)
+
+    def tap_exact(self, input_ids: Ids, attention_mask: Ids) -> Tapped:
+        """See `runtime.sessions.base.ExactTappingSession`."""
+        return self._tap(input_ids, attention_mask, exact=True)
 
     def weight_digests(self) -> dict[str, str]:
         """Weight name → SHA-256 of its dense values, as `runtime.coreml_reference.weights` has it.
@@ -138,6 +163,11 @@ class CoreMLSession:
     def _logits(self, input_ids: Ids, attention_mask: Ids, *, exact: bool) -> Logits:
         outputs = self._outputs(input_ids, attention_mask, exact=exact)
         return np.concatenate([np.asarray(o["logits"], dtype=np.float32) for o in outputs])
+
+    def _tap(self, input_ids: Ids, attention_mask: Ids, *, exact: bool) -> Tapped:
+        check_batch(input_ids, attention_mask, self._longest, self._settings.vocab_size)
+        feed = {"input_ids": input_ids, "attention_mask": attention_mask}
+        return self._runtime.tap(feed, exact=exact)
 
     def _outputs(self, input_ids: Ids, attention_mask: Ids, *, exact: bool) -> list[dict[str, Any]]:
         check_batch(input_ids, attention_mask, self._longest, self._settings.vocab_size)
@@ -171,6 +201,10 @@ class _ReferenceRuntime:
             with self._libraries.limit(limits=self._threads, user_api="blas"):
                 self._last = key, self._executor(exact=exact).run(inputs)
         return self._last[1]
+
+    def tap(self, inputs: dict[str, Ids], *, exact: bool) -> Tapped:
+        with self._libraries.limit(limits=self._threads, user_api="blas"):
+            return tap_package(self._package, self._executor(exact=exact), inputs)
 
     def _executor(self, *, exact: bool) -> Executor:
         if exact not in self._executors:
@@ -224,6 +258,12 @@ class _AppleRuntime:
             raise UserError("Apple's runtime does not leave out what float16 does")
         outputs: dict[str, Any] = self._model.predict(inputs)
         return outputs
+
+    def tap(self, inputs: dict[str, Ids], *, exact: bool) -> Tapped:  # noqa: ARG002
+        raise UserError(
+            "Apple's runtime does not show what is inside a package",
+            todo=f"choose the backend {REFERENCE}",
+        )
 
     @property
     def facts(self) -> dict[str, str]:

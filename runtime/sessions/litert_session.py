@@ -13,13 +13,20 @@ from importlib import import_module
 from importlib.metadata import version as version_of
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
+from typing import Any, Self
 
 import numpy as np
 
+from runtime.constants_digest import digests
 from runtime.errors import MissingExtraError, UserError
 from runtime.manifest import ArtifactSpec, TensorSpec
 from runtime.sessions.base import Ids, Logits, SessionSettings, check_batch, pad_to
+from runtime.sessions.litert_exact import write_exact
+from runtime.sessions.litert_file import constants, missing
+from runtime.sessions.litert_file import load as read_file
+from runtime.sessions.litert_taps import LiteRtTaps
+from runtime.sessions.taps import Tapped
 
 FORMAT = "tflite"
 
@@ -51,6 +58,10 @@ def open_session(path: Path, spec: ArtifactSpec, settings: SessionSettings) -> L
         raise UserError(f"threads is {settings.threads}, and at least 1 is needed")
     if not path.is_file():
         raise UserError(f"{path} is missing")
+    return (LiteRtSession if missing() else WholeLiteRtSession).load(path, spec, settings, package)
+
+
+def _interpreter(path: Path, spec: ArtifactSpec, settings: SessionSettings, package: str) -> Any:
     version = version_of(package)
     try:
         module: Any = import_module(_RUNTIMES[package])
@@ -59,6 +70,7 @@ def open_session(path: Path, spec: ArtifactSpec, settings: SessionSettings) -> L
         # LiteRT 1.x and tflite-runtime apply the delegate here and nowhere else; a signature
         # runner alone would run two to seven times slower. It packs every length's weights.
         interpreter.allocate_tensors()
+        return interpreter
     except (ValueError, RuntimeError) as error:
         raise _refusal(error, path, spec, f"{package} {version}") from error
     except (ImportError, SystemError) as error:
@@ -67,7 +79,6 @@ def open_session(path: Path, spec: ArtifactSpec, settings: SessionSettings) -> L
             why=" ".join(str(error).split()),
             todo="versions before 1.1 need numpy below 2",
         ) from error
-    return LiteRtSession(interpreter, path, spec, settings, package=package, version=version)
 
 
 class LiteRtSession:
@@ -83,15 +94,16 @@ class LiteRtSession:
         path: Path,
         spec: ArtifactSpec,
         settings: SessionSettings,
-        *,
         package: str,
-        version: str,
     ) -> None:
+        """See `load`."""
         if sorted(tensor.name for tensor in spec.inputs) != ["attention_mask", "input_ids"]:
             raise UserError(f"{spec.path} has inputs other than input_ids and attention_mask")
         if len(spec.outputs) != 1 or not spec.lengths:
             raise UserError(f"{spec.path} needs one output and its lengths in the manifest")
         self._interpreter = interpreter  # runners use it and do not keep it alive
+        self._path = path
+        self._taps: tuple[int, LiteRtTaps] | None = None
         self._settings = settings
         self._lengths = spec.lengths
         self._output = spec.outputs[0].name
@@ -99,11 +111,21 @@ class LiteRtSession:
         self._runners = _checked_runners(interpreter, path, spec)
         self._environment = {
             "runtime": package,
-            "version": version,
+            "version": version_of(package),
             "threads": str(settings.threads),
             "delegate": _delegate(interpreter),
             "machine": platform.machine(),
         }
+
+    @classmethod
+    def load(cls, path: Path, spec: ArtifactSpec, settings: SessionSettings, package: str) -> Self:
+        """Load a file with the runtime of this package.
+
+        Raises:
+            UserError: as `open_session`.
+        """
+        interpreter = _interpreter(path, spec, settings, package)
+        return cls(interpreter, path, spec, settings, package)
 
     @property
     def lengths(self) -> tuple[int, ...]:
@@ -139,6 +161,18 @@ class LiteRtSession:
         if length not in self._lengths:
             raise UserError(f"the file has the lengths {self._lengths}, not {length}")
         return self._run(input_ids, attention_mask, (length,))
+
+    def tap(self, input_ids: Ids, attention_mask: Ids) -> Tapped:
+        """See `runtime.sessions.base.TappingSession`; the ids' length must be one of `lengths`."""
+        check_batch(input_ids, attention_mask, None, self._settings.vocab_size)
+        length = input_ids.shape[1]
+        if length not in self._lengths:
+            raise UserError(f"the file has the lengths {self._lengths}, not {length}")
+        # A file with every tensor as an output takes its memory once more, so one is kept.
+        if self._taps is None or self._taps[0] != length:
+            taps = LiteRtTaps(self._path, length, self._settings.threads, self._output)
+            self._taps = length, taps
+        return self._taps[1].run(input_ids, attention_mask)
 
     def _run(self, input_ids: Ids, attention_mask: Ids, lengths: tuple[int, ...]) -> Logits:
         check_batch(input_ids, attention_mask, None, self._settings.vocab_size)
@@ -176,6 +210,55 @@ class LiteRtSession:
         if logits.shape != (1, self._labels):
             raise UserError(f"the runtime returned the shape {logits.shape}")
         return logits
+
+
+class WholeLiteRtSession(LiteRtSession):
+    """A session that also reads the file itself, where the runtime comes with its schema.
+
+    See `runtime.sessions.base.ExactSession` and `WeighingSession`.
+    """
+
+    def __init__(
+        self,
+        interpreter: Any,
+        path: Path,
+        spec: ArtifactSpec,
+        settings: SessionSettings,
+        package: str,
+    ) -> None:
+        """See `load`."""
+        super().__init__(interpreter, path, spec, settings, package)
+        self._spec, self._package = spec, package
+        self._folder: TemporaryDirectory[str] | None = None
+        self._exact: LiteRtSession | None = None  # of the file in float32; None if it is that
+
+    def run_exact(self, input_ids: Ids, attention_mask: Ids) -> Logits:
+        """As `run`, with the weights' very values in float32 and no activation quantized.
+
+        The first call writes the file anew and loads it: for a full-size int8 file a second and
+        600 MB of memory.
+
+        Raises:
+            UserError: as `run`, or the file is quantized in a way that is not known.
+        """
+        if self._folder is None:
+            self._exact = self._open_exact()
+        session = self._exact or self
+        return session.run(input_ids, attention_mask)
+
+    def weight_digests(self) -> dict[str, str]:
+        """SHA-256 of every weight that the manifest lists, and one of all else that is stored."""
+        listed = [weight.name for weight in self._spec.weights.stored]
+        return digests(constants(read_file(self._path)), listed)
+
+    def _open_exact(self) -> LiteRtSession | None:
+        folder = TemporaryDirectory(prefix="tflite_exact_")
+        path = Path(folder.name) / self._path.name
+        exact = None
+        if write_exact(self._path, path):
+            exact = LiteRtSession.load(path, self._spec, self._settings, self._package)
+        self._folder = folder  # the runtime maps the file for as long as it runs
+        return exact
 
 
 def _installed() -> str | None:

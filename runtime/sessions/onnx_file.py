@@ -57,7 +57,7 @@ def refuse_external_data(path: Path) -> None:
 def _has_external(data: mmap.mmap, start: int, end: int, message: str, depth: int) -> bool:
     if depth > _DEEPEST:
         raise ValueError("messages are nested too deep")
-    for field, first, last in _fields(data, start, end):
+    for field, first, last in fields(data, start, end):
         if message == "tensor" and field == _EXTERNAL_DATA:
             return True
         if message == "tensor" and field == _DATA_LOCATION and first == last and last != 0:
@@ -68,15 +68,32 @@ def _has_external(data: mmap.mmap, start: int, end: int, message: str, depth: in
     return False
 
 
-def _fields(data: mmap.mmap, start: int, end: int) -> Iterator[tuple[int, int, int]]:
-    """(field number, first byte, one past the last byte); for a number, the number twice."""
+def fields(data: mmap.mmap | bytes, start: int, end: int) -> Iterator[tuple[int, int, int]]:
+    """(field number, first byte, one past the last byte); for a number, the number twice.
+
+    Raises:
+        ValueError: not protobuf, or cut short.
+    """
+    for field, first, last, _ in whole_fields(data, start, end):
+        yield field, first, last
+
+
+def whole_fields(
+    data: mmap.mmap | bytes, start: int, end: int
+) -> Iterator[tuple[int, int, int, slice]]:
+    """As `fields`, and where the field is with its key.
+
+    Raises:
+        ValueError: as `fields`.
+    """
     position = start
     while position < end:
+        begin = position
         key, position = _varint(data, position, end)
         field, wire_type = key >> 3, key & 7
         if wire_type == 0:
             number, position = _varint(data, position, end)
-            yield field, number, number
+            yield field, number, number, slice(begin, position)
             continue
         if wire_type == 2:
             size, position = _varint(data, position, end)
@@ -86,11 +103,11 @@ def _fields(data: mmap.mmap, start: int, end: int) -> Iterator[tuple[int, int, i
             raise ValueError(f"wire type {wire_type}")
         if field == 0 or position + size > end:
             raise ValueError("a field runs over its message")
-        yield field, position, position + size
+        yield field, position, position + size, slice(begin, position + size)
         position += size
 
 
-def _varint(data: mmap.mmap, position: int, end: int) -> tuple[int, int]:
+def _varint(data: mmap.mmap | bytes, position: int, end: int) -> tuple[int, int]:
     """A variable-length number and the position after it."""
     number = 0
     for shift in range(0, 70, 7):

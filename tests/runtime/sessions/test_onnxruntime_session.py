@@ -18,6 +18,7 @@ from onnx import helper, numpy_helper
 
 from export.reference import Reference, reference_from_model, reference_logits
 from export.targets import onnx as target
+from runtime.bundle import Bundle
 from runtime.errors import UserError
 from runtime.manifest import ArtifactSpec, TensorSpec, WeightsSummary
 from runtime.sessions import SessionSettings, open_session, session_modules
@@ -323,3 +324,17 @@ def test_it_needs_neither_onnx_nor_torch(artifact: Path) -> None:
         str(artifact),
     )
     assert said.split("\n")[:3] == ["False", "UserError", "['onnxruntime']"]
+
+
+@pytest.mark.parametrize(
+    ("features", "told"), [(("avx2",), True), (("avx2", "avx_vnni"), False), (("asimd",), False)]
+)
+def test_a_processor_on_which_int8_saturates_is_told(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch, features: tuple[str, ...], told: bool
+) -> None:
+    monkeypatch.setattr("runtime.sessions.onnxruntime_session.features", lambda: features)
+    for path in ("model.onnx", "model_int8.onnx"):
+        spec = bundle.artifact(path)
+        session = open_session(bundle.file(path), spec, SessionSettings())
+        note = session.environment.get("leaves_open", "")
+        assert ("int8_avx2" in note) == (told and spec.recipe == "int8")
