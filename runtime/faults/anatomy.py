@@ -1,0 +1,204 @@
+"""Finds the parts of a text classifier in a graph: tables, encoder blocks, classifier, mask."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from runtime.faults.graph import (
+    ATTENTION,
+    LINEAR,
+    LOOKUP,
+    PRODUCT,
+    SOFTMAX,
+    Graph,
+    Node,
+    NotApplicable,
+    Weight,
+)
+
+_MASKING = -100.0
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """The linear layers of one encoder block."""
+
+    attention: Node
+    query: Node
+    key: Node
+    value: Node
+    out: Node
+    inner: Node
+    outer: Node
+
+    @property
+    def linears(self) -> tuple[Node, ...]:
+        """All six, in the order in which they are named above."""
+        return (self.query, self.key, self.value, self.out, self.inner, self.outer)
+
+
+def linears(graph: Graph) -> list[Node]:
+    """Every product with a stored matrix, in order."""
+    return [node for node in graph.nodes if node.kind == LINEAR]
+
+
+def classifier(graph: Graph) -> Node:
+    """The linear layer that gives the logits.
+
+    Raises:
+        NotApplicable: there is none.
+    """
+    return _last(graph.behind(graph.logits, (LINEAR,)), LINEAR, "a layer that gives the logits")
+
+
+def blocks(graph: Graph) -> tuple[Block, ...]:
+    """Encoder blocks in order.
+
+    Heads that have a softmax of their own belong to one block: they read the same query layer.
+
+    Raises:
+        NotApplicable: the graph's attention is not understood.
+    """
+    found: dict[Node, Block] = {}
+    for node in graph.nodes:
+        if node.kind == ATTENTION:
+            query, key, value = (node.inputs[name] for name in ("query", "key", "value"))
+            context = node
+        elif node.kind == SOFTMAX:
+            if not any(later.kind == PRODUCT for later in graph.after(node.outputs)):
+                continue  # the classifier's own
+            (start,) = list(node.inputs.values())[:1]
+            scores = _last(graph.behind(start, (PRODUCT,)), PRODUCT, "attention scores")
+            context = _first(graph.after(node.outputs), PRODUCT, "a product with the values")
+            query, key = list(scores.inputs.values())[:2]
+            weights = {name for n in graph.after(node.outputs) for name in n.outputs}
+            weights.update(node.outputs)
+            value = next(v for v in context.inputs.values() if v not in weights)
+        else:
+            continue
+        asking = _linear_behind(graph, query)
+        if asking not in found:
+            found[asking] = _block(graph, node, asking, key, value, context)
+    if not found:
+        raise NotApplicable("no attention was found")
+    return tuple(found.values())
+
+
+def _block(
+    graph: Graph, attention: Node, query: Node, key: str, value: str, context: Node
+) -> Block:
+    out = _first(graph.after(context.outputs), LINEAR, "a layer behind the attention")
+    later = [node for node in graph.after(out.outputs) if node.kind == LINEAR]
+    if len(later) < 3:  # feed-forward twice, then at least the classifier
+        raise NotApplicable("no feed-forward layers follow the attention")
+    return Block(
+        attention,
+        query,
+        _linear_behind(graph, key),
+        _linear_behind(graph, value),
+        out,
+        later[0],
+        later[1],
+    )
+
+
+def two_blocks(graph: Graph) -> tuple[Block, Block]:
+    """The first and the last block.
+
+    Raises:
+        NotApplicable: there is only one.
+    """
+    found = blocks(graph)
+    if len(found) < 2:
+        raise NotApplicable("it has one encoder block")
+    return found[0], found[-1]
+
+
+def word_table(graph: Graph) -> Weight:
+    """The table that the ids are looked up in.
+
+    Raises:
+        NotApplicable: there is none.
+    """
+    return graph.weight(_word_lookup(graph))
+
+
+def position_table(graph: Graph) -> Weight:
+    """The table of positions: looked up, sliced, or added as a whole.
+
+    Raises:
+        NotApplicable: there is none.
+    """
+    words = _word_lookup(graph)
+    width = (graph.stored_shape(words.inputs[words.matrix]) or (0,))[-1]
+    for node in graph.nodes:
+        shape = graph.stored_shape(node.inputs[node.matrix]) if node.kind == LOOKUP else None
+        if shape is not None and shape[-1] == width and node is not words:
+            return graph.weight(node)
+    for node in graph.after(words.outputs):
+        for parameter, name in node.inputs.items():
+            shape = graph.stored_shape(name) or ()
+            if node.kind == "add" and shape[-1:] == (width,) and math.prod(shape) > width:
+                return graph.weight(node, parameter)
+        if node.kind == LINEAR:
+            break
+    raise NotApplicable("no table of positions was found")
+
+
+def _word_lookup(graph: Graph) -> Node:
+    """The first look-up of rows that are as wide as the model."""
+    known = {graph.ids}
+    for node in graph.nodes:
+        if node.kind == "shape" or not known.intersection(node.inputs.values()):
+            continue  # a shape tells how many ids there are, not which
+        known.update(node.outputs)
+        if node.kind == LOOKUP and (graph.stored_shape(node.inputs[node.matrix]) or (1,))[-1] > 1:
+            return node
+    raise NotApplicable("no table is looked up by the ids")
+
+
+def masking(graph: Graph) -> tuple[Node, str]:
+    """Where the score of masked positions enters: node and parameter of the constant.
+
+    Raises:
+        NotApplicable: no constant far below zero is computed with the mask.
+    """
+    for node in graph.after((graph.mask,)):
+        for parameter, name in node.inputs.items():
+            values = graph.constant(name)
+            if values is None or values.size != 1 or values.dtype.kind != "f":
+                continue
+            if float(values.reshape(-1)[0]) < _MASKING:
+                return node, parameter
+    raise NotApplicable("no score of masked positions was found")
+
+
+def score_scale(graph: Graph, block: Block) -> tuple[Node, str] | None:
+    """Where a block's scores are scaled; None where the scale is inside the query's weights."""
+    if block.attention.kind == ATTENTION:
+        return None
+    (start,) = list(block.attention.inputs.values())[:1]
+    product = _last(graph.behind(start, (PRODUCT,)), PRODUCT, "attention scores")
+    for node in graph.behind(start, (PRODUCT,)):
+        if node.kind in ("mul", "div", "real_div") and product in graph.behind(node.outputs[0]):
+            for parameter, name in node.inputs.items():
+                values = graph.constant(name)
+                if values is not None and values.size == 1:
+                    return node, parameter
+    return None
+
+
+def _linear_behind(graph: Graph, name: str) -> Node:
+    return _last(graph.behind(name, (LINEAR,)), LINEAR, "a layer before the attention")
+
+
+def _last(nodes: list[Node], kind: str, what: str) -> Node:
+    return _first(nodes[::-1], kind, what)
+
+
+def _first(nodes: list[Node], kind: str, what: str) -> Node:
+    for node in nodes:
+        if node.kind == kind:
+            return node
+    raise NotApplicable(f"{what} was not found")
