@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help export finetune parity classify inspect test test-full lint format clean
+.PHONY: help export finetune parity replay bisect selftest classify inspect test test-full lint format clean
 
 PYTHON ?= python3
 TARGET ?= tflite
@@ -49,18 +49,34 @@ help: ## show this
 	@echo '  EPOCHS= MAX_LENGTH= TEXT_COLUMN= LABEL_COLUMNS= LABELS=   see: make export ARGS=--help'
 	@echo '  DEPLOYMENT_TARGET=iOS16|iOS17|iOS18 SHAPES=fixed|enumerated|range LAYOUT=default|ane'
 	@echo '  OUTPUTS=logits|classifier COMPUTE_PRECISION=float16|float32 AUTHOR= LICENSE=   for Core ML'
-	@echo '  BUNDLE=FOLDER            for parity, classify, inspect'
+	@echo '  TEXTS=FILE               more texts for the gate, one a line, without labels'
+	@echo '  BUNDLE=FOLDER            for parity, replay, bisect, selftest, classify, inspect'
+	@echo '  HTML= JUNIT= JSON=FILE   reports that parity and replay write'
+	@echo '  ARCH=arm64|x86_64 CPU=cortex-a53|neoverse-n1|max|Haswell|…   parity on an emulated processor'
 	@echo '  ARGS=...                 anything else for the command line'
 
 export: $(STAMP_EXPORT) $(if $(findstring coreai,$(TARGET)),$(STAMP_COREAI)) ## make a bundle with a green gate: TARGET= [MODEL= DATA= RECIPE= OUT=]
 	@$(VENV)/bin/mobile-export export --target '$(TARGET)' $(call option,RECIPE,--recipe) \
-	  $(call option,OUT,--out) $(call option,FINETUNE,--finetune) $(MODEL_OPTIONS) $(DATA_OPTIONS) $(FORMAT_OPTIONS) $(ARGS)
+	  $(call option,OUT,--out) $(call option,FINETUNE,--finetune) $(MODEL_OPTIONS) $(DATA_OPTIONS) \
+	  $(call option,TEXTS,--texts) $(FORMAT_OPTIONS) $(ARGS)
 
 finetune: $(STAMP_EXPORT) ## fine-tune only: [MODEL= DATA= OUT=]
 	@$(VENV)/bin/mobile-export finetune $(call option,OUT,--out) $(MODEL_OPTIONS) $(DATA_OPTIONS) $(ARGS)
 
-parity: $(STAMP_LIGHT) ## judge a bundle, without torch: BUNDLE=
-	@$(LIGHT)/bin/mobile-runtime parity '$(or $(BUNDLE),$(error name the bundle: make parity BUNDLE=dist/tflite))' $(ARGS)
+REPORTS = $(call option,JSON,--json) $(call option,JUNIT,--junit) $(call option,HTML,--html)
+EMULATION = emulate $(call option,ARCH,--arch) $(call option,CPU,--cpu) $(call option,LIMIT,--limit)
+
+parity: $(STAMP_LIGHT) ## judge a bundle, without torch: BUNDLE= [ARTIFACT= ARCH=arm64 CPU= HTML= JUNIT= JSON=]
+	@$(LIGHT)/bin/mobile-runtime parity $(if $(ARCH)$(CPU),$(EMULATION),run) '$(or $(BUNDLE),$(error name the bundle: make parity BUNDLE=dist/tflite))' $(call option,ARTIFACT,--artifact) $(REPORTS) $(ARGS)
+
+replay: $(STAMP_LIGHT) ## judge what a device wrote: BUNDLE= RESULTS=results.json
+	@$(LIGHT)/bin/mobile-runtime parity replay '$(or $(BUNDLE),$(error name the bundle: make replay BUNDLE=dist/tflite RESULTS=results.json))' '$(RESULTS)' $(REPORTS) $(ARGS)
+
+bisect: $(STAMP_LIGHT) ## name the first block and operation that diverge: BUNDLE= [ARTIFACT=]
+	@$(LIGHT)/bin/mobile-runtime parity bisect '$(or $(BUNDLE),$(error name the bundle: make bisect BUNDLE=dist/tflite))' $(call option,ARTIFACT,--artifact) $(ARGS)
+
+selftest: $(STAMP_EXPORT) ## plant faults in a bundle's artifacts and see each caught: BUNDLE= [ARTIFACT=]
+	@$(VENV)/bin/mobile-runtime parity selftest '$(or $(BUNDLE),$(error name the bundle: make selftest BUNDLE=dist/tflite))' $(call option,ARTIFACT,--artifact) $(ARGS)
 
 classify: $(STAMP_LIGHT) ## label a text, without torch: BUNDLE= TEXT='…'
 	@$(LIGHT)/bin/mobile-runtime classify '$(or $(BUNDLE),$(error name the bundle: make classify BUNDLE=dist/tflite TEXT="…"))' $(if $(filter-out undefined,$(origin TEXT)),"$$TEXT") $(ARGS)

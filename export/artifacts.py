@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
 from export.recipes import Recipe
 from export.reference import Reference, reference_from_model, reference_logits
+from export.reference_trace import trace_reference
 from export.targets.base import (
     Description,
     Effective,
@@ -23,13 +25,14 @@ from export.targets.base import (
 )
 from export.targets.precision import check_precision
 from runtime.console import progress_bar, stage
-from runtime.golden import AWKWARD, VALIDATION, EffectiveLogits, Golden
+from runtime.golden import AWKWARD, BOUNDARY, VALIDATION, EffectiveLogits, Golden
+from runtime.trace import ReferenceTrace
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 # Most cases that are run a second time to split the error: enough for every edge, and quick.
-_SPLIT_VALIDATION = 128
+_SPLIT_VALIDATION, _SPLIT_BOUNDARY = 64, 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +41,14 @@ class MadeArtifact:
 
     Attributes:
         effective: PyTorch's logits with the artifact's own weights; None if the target cannot tell.
+        trace: PyTorch's inside with these weights; None likewise.
     """
 
     target: Target
     recipe: Recipe
     description: Description
     effective: EffectiveLogits | None = None
+    trace: ReferenceTrace | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,25 +94,40 @@ def make_artifacts(
             description = target.describe(path)
             check_precision(description, recipe, recipe.file)
         effective = target.effective(path, job)
-        logits = None
-        if effective is not None:
+        logits = trace = None
+        if effective is not None and _is_reference(effective, source.reference):
+            rows = split_rows(golden)
+            logits = EffectiveLogits(rows, golden.reference[list(rows)])
+        elif effective is not None:
+            own = effective_reference(source.reference, effective)
             with stage(f"PyTorch with the weights of {recipe.file}"), progress_bar("split") as bar:
-                logits = _effective_logits(source.reference, effective, golden, bar)
-        made.append(MadeArtifact(target, recipe, description, logits))
+                logits = _effective_logits(own, golden, bar)
+                lengths = description.lengths or source.lengths
+                trace = trace_reference(own, golden, lengths, source.pad_id, artifact=recipe.file)
+        made.append(MadeArtifact(target, recipe, description, logits, trace))
     shutil.rmtree(scratch)
     return made
 
 
+def _is_reference(effective: Effective, reference: Reference) -> bool:
+    """Whether an artifact stores the reference's own weights, so that nothing need be rerun."""
+    model = reference.module.model
+    original = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
+    norms = [m for m in model.modules() if isinstance(m, torch.nn.LayerNorm)]
+    return (
+        all(np.float32(norm.eps) == np.float32(effective.layer_norm_eps) for norm in norms)
+        and original.keys() == effective.tensors.keys()
+        and all(np.array_equal(original[name], a) for name, a in effective.tensors.items())
+    )
+
+
 def _effective_logits(
-    reference: Reference,
-    effective: Effective,
-    golden: Golden,
-    progress: Callable[[int, int], None],
+    own: Reference, golden: Golden, progress: Callable[[int, int], None]
 ) -> EffectiveLogits:
     """PyTorch float32 with the weights that the artifact uses, on the cases of `split_rows`."""
     rows = split_rows(golden)
     logits = reference_logits(
-        effective_reference(reference, effective),
+        own,
         [golden.cases[row].input_ids for row in rows],
         progress=progress,
     )
@@ -126,7 +146,9 @@ def effective_reference(reference: Reference, effective: Effective) -> Reference
 
 
 def split_rows(golden: Golden) -> tuple[int, ...]:
-    """Every awkward case, and validation cases evenly spread, at most 128 of them."""
-    validation = golden.rows(VALIDATION)
-    step = max(1, -(-len(validation) // _SPLIT_VALIDATION))
-    return tuple(sorted(int(row) for row in (*validation[::step], *golden.rows(AWKWARD))))
+    """Every awkward case, and others evenly spread: at most 64 validation, 32 boundary cases."""
+    rows = list(golden.rows(AWKWARD))
+    for name, most in ((VALIDATION, _SPLIT_VALIDATION), (BOUNDARY, _SPLIT_BOUNDARY)):
+        found = golden.rows(name)
+        rows += list(found[:: max(1, -(-len(found) // most))])
+    return tuple(sorted(int(row) for row in rows))

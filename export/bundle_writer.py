@@ -37,6 +37,7 @@ from runtime.manifest import (
 )
 from runtime.parity.document import parity_document
 from runtime.parity.judge import GateSpec, ParityReport, judge
+from runtime.rejected import DRAFT
 
 _TOOLS = ("mobile-export", "torch", "transformers", "tokenizers", "safetensors", "numpy")
 
@@ -124,11 +125,13 @@ def judge_and_seal(
 ) -> tuple[Manifest, ParityReport]:
     """Judge the artifacts in `folder`; write the rest of the bundle, the manifest only on a pass.
 
-    parity.json is written whatever the verdict, so that a failure can be studied.
+    parity.json is written whatever the verdict, so that a failure can be studied; so is, without a
+    pass, the manifest that would have been, under a name that makes no bundle.
 
     Raises:
         UserError: a runtime is missing or refuses an artifact.
     """
+    write_atomically(folder / LABELS, "".join(f"{label}\n" for label in facts.task.labels))
     draft = draft_manifest(folder, facts, made)
     gates = {item.recipe.file: GateSpec(item.recipe.gate, item.recipe.observed) for item in made}
     effective = {item.recipe.file: item.effective for item in made if item.effective}
@@ -136,6 +139,7 @@ def judge_and_seal(
     report = judge(Bundle(folder, draft), golden, gates, progress=progress)
     write_atomically(folder / PARITY, canonical_json(parity_document(report)))
     if report.verdict != "pass":
+        write_atomically(folder / DRAFT, canonical_json(draft.to_json()))
         return draft, report
     verdicts = {artifact.path: artifact.verdict for artifact in report.artifacts}
     judged = replace(
@@ -145,7 +149,6 @@ def judge_and_seal(
     )
     logits = {artifact.path: artifact.logits for artifact in report.artifacts}
     write_atomically(folder / GOLDEN, replace(golden, artifacts=logits).dump())
-    write_atomically(folder / LABELS, "".join(f"{label}\n" for label in facts.task.labels))
     by_format = {item.target.TARGET: item.target for item in made}
     usages: dict[str, None] = {}
     for artifact in judged.artifacts:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from runtime.console import megabytes
 from runtime.manifest import Manifest
+from runtime.parity.document import scope
 from runtime.parity.judge import ParityReport
-from runtime.parity.table import COLUMNS, limitations, rows, split_lines
+from runtime.parity.table import cases_line, columns, rows, split_lines
 from runtime.weights_table import weights_line
 
 
@@ -42,11 +43,11 @@ def card(manifest: Manifest, report: ParityReport, usages: list[str]) -> str:
 
 ## Parity with PyTorch float32
 
-{report.validation_cases} validation and {report.awkward_cases} awkward texts; the gate's limits \
-and every figure are in `parity.json`. Judged on {_where(report)}. No phone took part.
+{cases_line(report)}; the gate's limits and every figure are in `parity.json`. \
+{_runtimes(report)}
 
-{_table(COLUMNS, rows(report))}
-{"".join(f"{chr(10)}{line}{chr(10)}" for line in (*split_lines(report), *limitations(report)))}
+{_table(columns(report), rows(report))}
+{"".join(f"{chr(10)}{line}{chr(10)}" for line in (*split_lines(report), *scope(report)))}
 
 ## How to use it
 
@@ -86,15 +87,10 @@ def _weights(manifest: Manifest) -> str:
     return "\n".join(f"- `{a.path}`: {weights_line(a)}" for a in manifest.artifacts)
 
 
-def _where(report: ParityReport) -> str:
-    seen = []
-    for artifact in report.artifacts:
-        environment = artifact.environment
-        text = f"{environment['runtime']} {environment['version']}, {environment['machine']}"
-        if text not in seen:
-            seen.append(text)
-    processor = f" ({', '.join(report.processor)})" if report.processor else ""
-    return " and ".join(seen) + processor
+def _runtimes(report: ParityReport) -> str:
+    environments = [artifact.environment for artifact in report.artifacts]
+    names = dict.fromkeys(f"{e['runtime']} {e['version']}" for e in environments)
+    return f"Run by {' and '.join(names)}; no phone took part."
 
 
 def _activation(manifest: Manifest) -> str:

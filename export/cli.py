@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import runtime.cli
+import runtime.cli_parity
 from export.data import DataSettings, load_dataset
 from export.data.report import describe_data
 from export.quiet import no_warnings
@@ -30,8 +31,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for _command in (runtime.cli.parity, runtime.cli.classify, runtime.cli.inspect):
+for _command in (runtime.cli.classify, runtime.cli.inspect):
     app.command()(_command)
+app.add_typer(runtime.cli_parity.app, name="parity")
 
 
 class FineTuneWhen(StrEnum):
@@ -255,6 +257,10 @@ def export(
     reference_limit: Annotated[
         int, typer.Option(min=1, help="Most validation texts that the gate uses.")
     ] = 2000,
+    texts: Annotated[
+        Path | None,
+        typer.Option(help="Your own texts without labels, one a line, for the gate as well."),
+    ] = None,
     seed: Seed = 13,
     author: Annotated[
         str, typer.Option(help="For the model's metadata.", rich_help_panel=_COREML)
@@ -293,6 +299,7 @@ def export(
         model=_model(model, revision, epochs, batch_size, learning_rate, max_length, seed),
         fine_tune=finetune_when.value,
         reference_limit=reference_limit,
+        texts=texts,
         options={name: value for name, value in options.items() if value is not None},
         author=author,
         license=license_,

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from export.artifacts import Wanted, make_artifacts, with_options
+from export.boundary import BOUNDARY_TEXTS
 from export.bundle_writer import Facts, data_spec, judge_and_seal
 from export.checkpoint import (
     CLASSIFIER,
@@ -20,7 +21,7 @@ from export.checkpoint import (
 from export.data import DataSettings, load_dataset
 from export.data.report import describe_data
 from export.data.task import TextDataset
-from export.golden_writer import choose_validation, golden_from_reference
+from export.golden_writer import choose_validation, golden_from_reference, with_boundary
 from export.model_choice import (
     FineTuneMode,
     checkpoint_folder,
@@ -32,15 +33,18 @@ from export.model_choice import (
 from export.publish import check_destination, publish_folder, staging_folder
 from export.recipes import Recipe, recipes
 from export.reference import Reference, reference_from_model
+from export.reference_trace import write_reference_trace
 from export.settings import SMALL, FineTuneSettings, lengths_up_to
 from export.targets import targets
 from export.targets.base import ArtifactMetadata, Source
 from export.tokenizers import describe_tokenizer, write_tokenizer
 from export.training.finetune import RUN_FILE, FineTuned, fine_tune, is_run
+from export.unlabelled import choose_unlabelled, read_texts
 from runtime.bundle import MANIFEST, PARITY
 from runtime.console import note, progress_bar, stage
 from runtime.errors import UserError
-from runtime.manifest import Manifest, SourceSpec
+from runtime.golden import BOUNDARY, Golden
+from runtime.manifest import Manifest, SourceSpec, TaskSpec, TokenizerSpec
 from runtime.parity.judge import ParityReport
 from runtime.sessions import session_modules
 from runtime.tokenizer import TextTokenizer
@@ -67,6 +71,8 @@ class ExportSettings:
         fine_tune: when to fine-tune.
         checkpoints: folder of fine-tuned checkpoints, used again by later runs.
         reference_limit: most validation texts in the reference set.
+        texts: the user's own unlabelled texts for the reference set, UTF-8, one a line; at most
+            `reference_limit` of them are used.
     """
 
     targets: tuple[str, ...]
@@ -81,6 +87,7 @@ class ExportSettings:
     fine_tune: FineTuneMode = "auto"
     checkpoints: Path = Path("build/checkpoints")
     reference_limit: int = 2000
+    texts: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +182,7 @@ def export_bundle(settings: ExportSettings) -> Exported:
         UserError: anything that the user can put right; nothing is left half written.
     """
     chosen = plan(settings)
+    own_texts = read_texts(settings.texts) if settings.texts else ()
     with stage(f"reading {settings.data.source}"):
         dataset = load_dataset(settings.data)
     describe_data(dataset)
@@ -187,14 +195,11 @@ def export_bundle(settings: ExportSettings) -> Exported:
         tokenizer = load_tokenizer(checkpoint)
         spec = describe_tokenizer(tokenizer, max_length)
         write_tokenizer(tokenizer, spec, staging)
-        validation = choose_validation(dataset.splits["validation"], settings.reference_limit)
-        with stage("PyTorch float32 reference"), progress_bar("reference") as progress:
-            golden = golden_from_reference(
-                reference, staging, spec, validation, lengths, progress=progress
-            )
+        task = task_spec(dataset)
+        golden = _golden(reference, staging, spec, task, dataset, own_texts, settings)
         facts = Facts(
             name=settings.out.name,
-            task=task_spec(dataset),
+            task=task,
             tokenizer=spec,
             source=_source(checkpoint, reference),
             data=data_spec(dataset),
@@ -213,6 +218,9 @@ def export_bundle(settings: ExportSettings) -> Exported:
             for wanted in chosen
             for artifact in make_artifacts(wanted, source, golden, staging)
         ]
+        write_reference_trace(
+            reference, golden, lengths, spec.pad_id, staging, [artifact.trace for artifact in made]
+        )
         with stage("parity gate"), progress_bar("judging") as progress:
             manifest, report = judge_and_seal(
                 staging, facts, made, golden, progress=lambda _, done, total: progress(done, total)
@@ -244,6 +252,39 @@ def _checkpoint(
             training = fine_tune(dataset, settings.model, folder)
     record = json.loads((folder / RUN_FILE).read_bytes())
     return read_checkpoint(folder, name=record["model"], revision=record["revision"]), training
+
+
+def _golden(
+    reference: Reference,
+    staging: Path,
+    spec: TokenizerSpec,
+    task: TaskSpec,
+    dataset: TextDataset,
+    own_texts: tuple[str, ...],
+    settings: ExportSettings,
+) -> Golden:
+    """The reference set, with its logits."""
+    limit = settings.reference_limit
+    validation = choose_validation(dataset.splits["validation"], limit)
+    train, test = ([e.text for e in dataset.splits[split]] for split in ("train", "test"))
+    unlabelled = choose_unlabelled([e.text for e in validation], train, test, own_texts, limit)
+    if own_texts and not (used := len({*own_texts} & {*unlabelled})):
+        raise UserError(
+            f"no text of {settings.texts} is of use",
+            why="the training or validation data have all of them",
+        )
+    if own_texts:
+        note(f"  {used} of the {len(own_texts)} texts in {settings.texts} are in the reference set")
+    lengths = lengths_up_to(spec.max_length)
+    with stage("PyTorch float32 reference"), progress_bar("reference") as progress:
+        golden = golden_from_reference(
+            reference, staging, spec, validation, lengths, unlabelled=unlabelled, progress=progress
+        )
+    with stage("texts near the decision boundary"):
+        golden = with_boundary(golden, reference, TextTokenizer(staging / spec.file, spec), task)
+    if (found := len(golden.rows(BOUNDARY))) < BOUNDARY_TEXTS:
+        note(f"  {found} instead of {BOUNDARY_TEXTS}: this model is seldom nearly undecided")
+    return golden
 
 
 def _metadata(settings: ExportSettings, facts: Facts) -> ArtifactMetadata:

@@ -11,16 +11,13 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from runtime.bundle import GOLDEN, PARITY, open_bundle
+from runtime.bundle import open_bundle
 from runtime.classify import Classification, TextClassifier
-from runtime.cli_support import ERROR, FAIL, PASS, run
-from runtime.console import megabytes, out, progress_bar
+from runtime.cli_parity import app as parity_app
+from runtime.cli_support import run
+from runtime.console import megabytes, out
 from runtime.errors import UserError
-from runtime.files import canonical_json, write_atomically
-from runtime.golden import read_golden
-from runtime.parity.document import parity_document, read_gates
-from runtime.parity.judge import judge
-from runtime.parity.table import print_details, terminal_table
+from runtime.sessions.base import SessionSettings
 from runtime.weights_table import weights_line, weights_table
 
 app = typer.Typer(
@@ -30,53 +27,9 @@ app = typer.Typer(
     add_completion=False,
 )
 
+app.add_typer(parity_app, name="parity")
+
 BundleArgument = Annotated[Path, typer.Argument(help="A bundle's folder, such as dist/tflite.")]
-
-
-@app.command()
-def parity(
-    bundle: BundleArgument,
-    report: Annotated[
-        Path | None, typer.Option("--json", help="Also write the report to this file.")
-    ] = None,
-    backend: Annotated[
-        str,
-        typer.Option(
-            help="For Core ML: reference (our executor) or apple (macOS only); auto takes Apple's "
-            "where it is."
-        ),
-    ] = "auto",
-    compute_unit: Annotated[
-        str,
-        typer.Option(help="For Apple's Core ML: all, cpu_only, cpu_and_gpu or cpu_and_ne."),
-    ] = "all",
-) -> None:
-    """Judge a bundle against the PyTorch logits stored in it.
-
-    Exit status: 0 pass, 1 fail, 2 could not judge.
-    """
-    opened = open_bundle(bundle)
-    golden = read_golden(opened.file(GOLDEN))
-    gates = read_gates(opened.file(PARITY))
-    missing = [a.path for a in opened.manifest.artifacts if a.path not in gates]
-    if missing:
-        raise UserError(f"{PARITY} has no limits for {missing[0]}", todo="export the bundle again")
-    with progress_bar("judging") as progress:
-        result = judge(
-            opened,
-            golden,
-            gates,
-            backend=backend,
-            compute_unit=compute_unit,
-            progress=lambda _, done, total: progress(done, total),
-        )
-    out.print(terminal_table(result))
-    print_details(result)
-    out.print(f"verdict: {result.verdict.upper()}", style="bold")
-    if report is not None:
-        write_atomically(report, canonical_json(parity_document(result)))
-        out.print(f"report: {report}", markup=False)
-    raise typer.Exit({"pass": PASS, "fail": FAIL, "unknown": ERROR}[result.verdict])
 
 
 @app.command()
@@ -100,7 +53,8 @@ def classify(
         raise UserError("both a text and --file were given", todo="give one of them")
     opened = open_bundle(bundle)
     chosen = opened.artifact(artifact)
-    classifier = TextClassifier(opened, chosen, threads=threads)
+    settings = SessionSettings.of(opened.manifest.tokenizer, threads=threads)
+    classifier = TextClassifier(opened, chosen, settings)
     if text is not None:
         answer = classifier.classify(text)
         out.print(_json(answer) if as_json else _one(answer, chosen.path), soft_wrap=True)

@@ -97,7 +97,8 @@ class StoredWeight:
     Attributes:
         name: as the artifact calls it.
         shape: as the arithmetic sees it.
-        role: ``linear``, ``embedding`` or ``other``.
+        role: ``linear``, ``embedding``, ``other``, or ``rest`` for one entry that stands for all
+            constants that are not listed by themselves.
         precision: ``float32``, ``float16``, ``int8``, ``int4``, ``uint4``, ``lut6`` …
         sparsity: share of elements that are zero and not stored, 0 to 1.
         bits: bits in the file per element, scales and tables included; None if not known.
@@ -121,7 +122,8 @@ class WeightsSummary:
     Attributes:
         elements: precision name (``float32``, ``int8``) → number of elements.
         float_weights: names of the weights in float above the size that a recipe must explain.
-        stored: every weight of at least 256 elements.
+        stored: every weight of at least 256 elements, and the rest as one entry where the format's
+            session compares that, too.
     """
 
     elements: dict[str, int]

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from rich.table import Table
 
+from runtime.constants_digest import REST_ROLE
 from runtime.manifest import ArtifactSpec, StoredWeight
 
 
@@ -13,6 +14,8 @@ def weights_line(artifact: ArtifactSpec) -> str:
     """One line: per role and precision the number of weights and their bits per element."""
     groups: dict[tuple[str, str], list[StoredWeight]] = {}
     for weight in artifact.weights.stored:
+        if weight.role == REST_ROLE:
+            continue
         groups.setdefault((weight.role, weight.precision), []).append(weight)
     parts = []
     for (role, precision), weights in sorted(groups.items()):
@@ -38,7 +41,7 @@ def mean_bits(weights: Iterable[StoredWeight]) -> float | None:
 
 
 def weights_table(artifact: ArtifactSpec) -> Table:
-    """Every weight of at least 256 elements."""
+    """Every weight of at least 256 elements, and what is left as the last row."""
     table = Table(title=artifact.path, title_justify="left")
     for column in ("weight", "shape", "role", "precision", "zeros", "bits per element"):
         right = column in ("zeros", "bits per element")

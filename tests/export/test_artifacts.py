@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 
 from export.artifacts import effective_reference, split_rows
 from export.reference import reference_from_model, reference_logits
 from export.targets.base import Effective
-from runtime.golden import AWKWARD, VALIDATION, Golden, GoldenCase
+from runtime.golden import AWKWARD, BOUNDARY, VALIDATION, Golden, GoldenCase
 
 from support import seeded_classifier
 
@@ -26,6 +27,16 @@ def test_every_awkward_case_and_some_of_the_others_are_split() -> None:
     assert 100 <= len(many) - 5 <= 128
     assert len(set(np.diff(many[:-5]))) == 1
     assert split_rows(_golden(0, 1)) == (0,)
+
+
+@pytest.mark.parametrize(("cases", "some"), [(64, 32), (3, 3), (33, 17)])
+def test_some_boundary_cases_are_split_too(cases: int, some: int) -> None:
+    plain = _golden(1000, 5)
+    boundary = [GoldenCase(f"b{i}", BOUNDARY, "", (2, 3), (1, 1), None) for i in range(cases)]
+    golden = Golden((*boundary, *plain.cases), np.zeros((cases + 1005, 3), dtype=np.float32))
+    rows = split_rows(golden)
+    assert [row for row in rows if row < cases] == list(range(0, cases, 1 if cases < 32 else 2))
+    assert len(rows) - some == len(split_rows(plain))
 
 
 def test_the_effective_reference_is_another_model_with_those_weights() -> None:

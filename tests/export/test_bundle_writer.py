@@ -39,7 +39,7 @@ def test_the_card_says_what_matters(bundle_folder: Path, bundle: Bundle) -> None
         "softmax",
         "`rainy`",
         "seq_32",
-        "No phone took part",
+        "no phone took part",
         "not run on Apple hardware",
         "int8 at 8.",
         "iOS 16, macOS 13",

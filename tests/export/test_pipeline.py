@@ -23,6 +23,7 @@ from runtime.coreml_reference.package import read_package
 from runtime.errors import BundleError, UserError
 from runtime.files import files_below
 from runtime.manifest import contract_sha256
+from runtime.rejected import open_to_study
 
 from support import ROOT, TINY_SETTINGS, export_settings
 
@@ -39,6 +40,7 @@ def test_the_bundle_has_every_file_of_the_design(bundle_folder: Path) -> None:
         "manifest.json", "model.onnx", "model_int8.onnx", "model.tflite", "model_int8.tflite",
         "tokenizer.json", "tokenizer_config.json", "vocab.txt", "labels.txt", "golden.json",
         "parity.json", "README.md", "model.mlpackage", "model_int8.mlpackage", "check_on_mac.py",
+        "reference_trace.npz",
     }  # fmt: skip
     assert (bundle_folder / "labels.txt").read_text() == "rainy\nsnowy\nsunny\n"
     manifest = open_bundle(bundle_folder).manifest
@@ -185,7 +187,10 @@ def test_a_failing_gate_leaves_no_bundle_and_keeps_the_old_one(
     with pytest.raises(BundleError, match="is not a bundle"):
         open_bundle(failed.rejected)
     checks = json.loads((failed.rejected / "parity.json").read_bytes())["artifacts"][0]["checks"]
-    assert [c["figure"] for c in checks if not c["passed"]] == ["sqnr_db"]
+    assert [c["figure"] for c in checks if c["verdict"] != "pass"] == ["sqnr_db"]
+    assert [a.path for a in open_to_study(failed.rejected).manifest.artifacts] == [
+        "model_int8.onnx"
+    ]
 
     assert export_bundle(settings).bundle == out
     assert not failed.rejected.exists(), "out of date"
