@@ -86,8 +86,9 @@ def test_the_bundle_has_a_small_trace(bundle: Bundle) -> None:
     trace = read_trace(path)
     own = [case.artifact for case in trace.cases]
     assert own.count("") == 2
-    assert set(own) == {"", *(a.path for a in bundle.manifest.artifacts if a.format == "coreml")}
-    assert path.stat().st_size < 250_000
+    # Not of an artifact that stores the reference's own weights, bit for bit.
+    assert set(own) == {"", *(a.path for a in bundle.manifest.artifacts)} - {"model.onnx"}
+    assert path.stat().st_size < 600_000
 
 
 def test_the_same_reference_gives_the_same_bytes(bundle: Bundle, tmp_path: Path) -> None:

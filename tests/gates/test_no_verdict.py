@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from fault_support import PLANTS, failed, judge_one, one_artifact, plant_in
 
-from runtime.bundle import GOLDEN, PARITY, open_bundle
-from runtime.golden import read_golden
+from runtime.bundle import GOLDEN, PARITY, Bundle, open_bundle
+from runtime.golden import EffectiveLogits, read_golden
 from runtime.parity.document import read_gates
 from runtime.parity.judge import judge
 
@@ -26,8 +26,14 @@ def test_an_untrained_reference_is_unknown(copied: Path) -> None:
     plant_in(copied, "model.onnx", PLANTS["constant_output"])
     bundle, golden = one_artifact(copied, "model.onnx"), read_golden(copied / GOLDEN)
     gates = read_gates(copied / PARITY)
-    first = judge(bundle, golden, gates)
-    second = judge(bundle, replace(golden, reference=first.artifacts[0].logits), gates)
+    logits = judge(bundle, golden, gates).artifacts[0].logits
+    # As if it had been exported like that: nothing but the reference speaks against it.
+    rows = golden.effective["model.onnx"].rows
+    own = {"model.onnx": EffectiveLogits(rows, logits[list(rows)])}
+    (spec,) = bundle.manifest.artifacts
+    spec = replace(spec, weights=replace(spec.weights, stored=()))
+    bundle = Bundle(bundle.path, replace(bundle.manifest, artifacts=(spec,)))
+    second = judge(bundle, replace(golden, reference=logits, effective=own), gates)
     assert second.artifacts[0].figures["max_abs"] == 0.0
     assert second.verdict == "unknown"
     assert any("not learned" in doubt for doubt in second.reference_doubts)
@@ -45,11 +51,17 @@ def test_an_architecture_without_limits_is_unknown(
 def test_a_length_that_no_case_has_is_unknown(copied: Path) -> None:
     golden = read_golden(copied / GOLDEN)
     short = [i for i, case in enumerate(golden.cases) if len(case.input_ids) <= 32]
+    places = {row: place for place, row in enumerate(short)}
+    effective = {}
+    for path, own in golden.effective.items():
+        kept = [i for i, row in enumerate(own.rows) if row in places]
+        rows = tuple(places[own.rows[i]] for i in kept)
+        effective[path] = EffectiveLogits(rows, own.logits[kept])
     fewer = replace(
         golden,
         cases=tuple(golden.cases[i] for i in short),
         reference=golden.reference[short],
-        effective={},
+        effective=effective,
     )
     report = judge(open_bundle(copied, verify=False), fewer, read_gates(copied / PARITY))
     doubts = {a.path: " ".join(a.doubts) for a in report.artifacts}
@@ -71,5 +83,7 @@ def test_a_mask_that_is_dropped_shows_only_where_somebody_pads(copied: Path) -> 
     plant_in(copied, "model.onnx", PLANTS["dropped_mask"])
     report = judge_one(copied, "model.onnx")
     assert report.verdict == "fail"
-    assert failed(report) <= {"padding_rel", "batch_rel"}
+    # The graph part runs padded; the score is a stored constant.
+    assert failed(report) <= {"padding_rel", "batch_rel", "graph_max_abs", "changed_weights"}
     assert "padding_rel" in failed(report)
+    assert report.figures["max_rel"] < 2e-5, "unpadded, it answers rightly"
