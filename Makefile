@@ -63,20 +63,22 @@ export: $(STAMP_EXPORT) $(if $(findstring coreai,$(TARGET)),$(STAMP_COREAI)) ## 
 finetune: $(STAMP_EXPORT) ## fine-tune only: [MODEL= DATA= OUT=]
 	@$(VENV)/bin/mobile-export finetune $(call option,OUT,--out) $(MODEL_OPTIONS) $(DATA_OPTIONS) $(ARGS)
 
+# What was named, or else what `make export` with the same TARGET has left.
+MADE = $(or $(BUNDLE),$(patsubst %/manifest.json,%,$(wildcard dist/$(TARGET)/manifest.json)))
 REPORTS = $(call option,JSON,--json) $(call option,JUNIT,--junit) $(call option,HTML,--html)
 EMULATION = emulate $(call option,ARCH,--arch) $(call option,CPU,--cpu) $(call option,LIMIT,--limit)
 
 parity: $(STAMP_LIGHT) ## judge a bundle, without torch: BUNDLE= [ARTIFACT= ARCH=arm64 CPU= HTML= JUNIT= JSON=]
-	@$(LIGHT)/bin/mobile-runtime parity $(if $(ARCH)$(CPU),$(EMULATION),run) '$(or $(BUNDLE),$(error name the bundle: make parity BUNDLE=dist/tflite))' $(call option,ARTIFACT,--artifact) $(REPORTS) $(ARGS)
+	@$(LIGHT)/bin/mobile-runtime parity $(if $(ARCH)$(CPU),$(EMULATION),run) '$(or $(MADE),$(error name the bundle: make parity BUNDLE=dist/tflite))' $(call option,ARTIFACT,--artifact) $(REPORTS) $(ARGS)
 
 replay: $(STAMP_LIGHT) ## judge what a device wrote: BUNDLE= RESULTS=results.json
 	@$(LIGHT)/bin/mobile-runtime parity replay '$(or $(BUNDLE),$(error name the bundle: make replay BUNDLE=dist/tflite RESULTS=results.json))' '$(RESULTS)' $(REPORTS) $(ARGS)
 
 bisect: $(STAMP_LIGHT) ## name the first block and operation that diverge: BUNDLE= [ARTIFACT=]
-	@$(LIGHT)/bin/mobile-runtime parity bisect '$(or $(BUNDLE),$(error name the bundle: make bisect BUNDLE=dist/tflite))' $(call option,ARTIFACT,--artifact) $(ARGS)
+	@$(LIGHT)/bin/mobile-runtime parity bisect '$(or $(MADE),$(error name the bundle: make bisect BUNDLE=dist/tflite))' $(call option,ARTIFACT,--artifact) $(ARGS)
 
 selftest: $(STAMP_EXPORT) ## plant faults in a bundle's artifacts and see each caught: BUNDLE= [ARTIFACT=]
-	@$(VENV)/bin/mobile-runtime parity selftest '$(or $(BUNDLE),$(error name the bundle: make selftest BUNDLE=dist/tflite))' $(call option,ARTIFACT,--artifact) $(ARGS)
+	@$(VENV)/bin/mobile-runtime parity selftest '$(or $(MADE),$(error name the bundle: make selftest BUNDLE=dist/tflite))' $(call option,ARTIFACT,--artifact) $(ARGS)
 
 classify: $(STAMP_LIGHT) ## label a text, without torch: BUNDLE= TEXT='…'
 	@$(LIGHT)/bin/mobile-runtime classify '$(or $(BUNDLE),$(error name the bundle: make classify BUNDLE=dist/tflite TEXT="…"))' $(if $(filter-out undefined,$(origin TEXT)),"$$TEXT") $(ARGS)

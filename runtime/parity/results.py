@@ -1,4 +1,4 @@
-"""RESULTS.json: what an artifact gave on any device, for the judge. The README documents it.
+"""RESULTS.json: what an artifact gave on any device, for the judge. README.md here documents it.
 
 An instrumented test on Android, a phone, a browser or an emulated processor runs the bundle's
 golden cases and writes this file; `parity replay` judges it as if the artifact had run here.
@@ -88,7 +88,7 @@ def read_results(path: Path, bundle: Bundle, golden: Golden) -> tuple[Evidence, 
         raise BundleError(
             f"{path} is not a results file",
             why=repr(error),
-            todo="the README, section Devices, documents the format",
+            todo="runtime/parity/README.md documents the format, under Devices",
         ) from error
 
 
