@@ -23,6 +23,7 @@ from export.targets.base import (
     Target,
     resolve_options,
 )
+from export.targets.parameters import layer_norm_epsilon, original_parameters
 from export.targets.precision import check_precision
 from runtime.console import progress_bar, stage
 from runtime.golden import AWKWARD, BOUNDARY, VALIDATION, EffectiveLogits, Golden
@@ -111,11 +112,9 @@ def make_artifacts(
 
 def _is_reference(effective: Effective, reference: Reference) -> bool:
     """Whether an artifact stores the reference's own weights, so that nothing need be rerun."""
-    model = reference.module.model
-    original = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
-    norms = [m for m in model.modules() if isinstance(m, torch.nn.LayerNorm)]
+    original = original_parameters(reference)
     return (
-        all(np.float32(norm.eps) == np.float32(effective.layer_norm_eps) for norm in norms)
+        np.float32(layer_norm_epsilon(reference)) == np.float32(effective.layer_norm_eps)
         and original.keys() == effective.tensors.keys()
         and all(np.array_equal(original[name], a) for name, a in effective.tensors.items())
     )

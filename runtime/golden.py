@@ -28,6 +28,8 @@ UNLABELLED = "unlabelled"  # further natural texts
 BOUNDARY = "boundary"  # generated where the reference is nearly undecided
 AWKWARD = "awkward"  # our own corpus and the edges of lengths
 SETS = (VALIDATION, UNLABELLED, BOUNDARY, AWKWARD)
+# A sample of what users write; the others are made.
+NATURAL = (VALIDATION, UNLABELLED)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from runtime.errors import UserError
-from runtime.golden import UNLABELLED, VALIDATION, Golden
+from runtime.golden import NATURAL, Golden
 from runtime.parity.evidence import Evidence
 from runtime.parity.gates import FIGURES
 
@@ -31,7 +31,7 @@ def choose_rows(golden: Golden, limit: int) -> tuple[int, ...]:
     """
     if limit < 1:
         raise UserError(f"the limit is {limit}", todo="give at least 1 text")
-    natural = [i for i, case in enumerate(golden.cases) if case.set in (VALIDATION, UNLABELLED)]
+    natural = [i for i, case in enumerate(golden.cases) if case.set in NATURAL]
     if len(natural) > limit:
         places = np.linspace(0, len(natural) - 1, limit).round().astype(int)
         kept = {natural[place] for place in places}

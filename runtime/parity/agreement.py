@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from runtime.decisions import decisions, probabilities
-from runtime.golden import BOUNDARY, UNLABELLED, VALIDATION
+from runtime.golden import BOUNDARY, NATURAL, VALIDATION
 from runtime.manifest import TaskSpec
 from runtime.parity.calibration import expected_calibration_error, js_divergence, kl_divergence
 from runtime.parity.metrics import Flips, Logits, Targets, flips, task_metric
@@ -26,7 +26,6 @@ from runtime.parity.statistics import (
     texts_needed,
 )
 
-NATURAL = (VALIDATION, UNLABELLED)
 _SEED = 20_260_101
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
+from runtime.files import json_number
 from runtime.parity.bisect import BisectReport, LayerError
 from runtime.parity.bisect_budgets import BUDGETS_VERSION
 
@@ -30,9 +31,7 @@ def _plain(value: Any) -> Any:
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return "nan" if math.isnan(value) else ("inf" if value > 0 else "-inf")
-    return value
+    return json_number(value) if isinstance(value, float) else value
 
 
 def layer_table(report: BisectReport) -> Table:

@@ -56,18 +56,12 @@ def scope(report: ParityReport) -> tuple[str, ...]:
 
 
 def _artifact(report: ArtifactReport) -> dict[str, Any]:
-    machine = report.evidence.machine
     return {
         "path": report.path,
         "recipe": report.recipe,
         "sha256": report.evidence.sha256,
         "verdict": report.verdict,
-        "machine": {
-            "architecture": machine.architecture,
-            "processor": machine.processor,
-            "features": list(machine.features),
-            "emulator": machine.emulator,
-        },
+        "machine": report.evidence.machine.to_json(),
         "environment": report.environment,
         "cases": len(report.evidence.rows),
         "cases_per_length": {str(length): count for length, count in report.lengths.items()},

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from runtime.golden import Golden
+from runtime.manifest import ArtifactSpec
 from runtime.processor import architecture, features
 
 Logits = npt.NDArray[np.float32]
@@ -28,6 +33,15 @@ class Machine:
     features: tuple[str, ...] = ()
     emulator: str = ""
 
+    def to_json(self) -> dict[str, Any]:
+        """As results.json and parity.json have it."""
+        return {
+            "architecture": self.architecture,
+            "processor": self.processor,
+            "features": list(self.features),
+            "emulator": self.emulator,
+        }
+
     @property
     def name(self) -> str:
         """For tables: ``arm64 cortex-a53, emulated``."""
@@ -38,6 +52,14 @@ class Machine:
 def this_machine() -> Machine:
     """The machine that this program runs on."""
     return Machine(architecture(), features=features())
+
+
+def cases_per_length(artifact: ArtifactSpec, golden: Golden, rows: Sequence[int]) -> dict[int, int]:
+    """Sequence length → cases that run at it, ascending; empty where any length runs."""
+    if artifact.lengths is None:
+        return {}
+    ids = [len(golden.cases[row].input_ids) for row in rows]
+    return dict(sorted(Counter(min(n for n in artifact.lengths if n >= i) for i in ids).items()))
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,8 +19,7 @@ from runtime.decisions import decisions
 from runtime.errors import BundleError, UserError
 from runtime.files import json_number
 from runtime.golden import Golden, shortest
-from runtime.manifest import ArtifactSpec
-from runtime.parity.evidence import Evidence, Logits, Machine
+from runtime.parity.evidence import Evidence, Logits, Machine, cases_per_length
 from runtime.parity.gates import REQUIRED_IF_KNOWN
 from runtime.processor import architecture_of
 
@@ -41,16 +39,10 @@ def results_document(evidence: Sequence[Evidence], golden: Golden) -> dict[str, 
 
 
 def _entry(found: Evidence, golden: Golden) -> dict[str, Any]:
-    machine = found.machine
     return {
         "path": found.artifact,
         "sha256": found.sha256,
-        "machine": {
-            "architecture": machine.architecture,
-            "processor": machine.processor,
-            "features": list(machine.features),
-            "emulator": machine.emulator,
-        },
+        "machine": found.machine.to_json(),
         "environment": found.environment,
         "measured": {name: json_number(value) for name, value in found.measured.items()},
         "cases": [
@@ -127,7 +119,7 @@ def _read_entry(path: Path, entry: dict[str, Any], bundle: Bundle, golden: Golde
         rows=rows,
         logits=logits,
         measured=_measured(path, entry.get("measured", {})),
-        lengths=_lengths(artifact, golden, rows),
+        lengths=cases_per_length(artifact, golden, rows),
         wrong_ids=tuple(
             golden.cases[row].name
             for row in rows
@@ -156,13 +148,6 @@ def _measured(path: Path, values: dict[str, Any]) -> dict[str, float]:
         name: _WORDS[value] if isinstance(value, str) else float(value)
         for name, value in values.items()
     }
-
-
-def _lengths(artifact: ArtifactSpec, golden: Golden, rows: tuple[int, ...]) -> dict[int, int]:
-    if artifact.lengths is None:
-        return {}
-    ids = [len(golden.cases[row].input_ids) for row in rows]
-    return dict(sorted(Counter(min(n for n in artifact.lengths if n >= i) for i in ids).items()))
 
 
 def _wrong_labels(

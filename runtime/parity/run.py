@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -11,7 +10,7 @@ from runtime.bundle import Bundle
 from runtime.decisions import probabilities
 from runtime.golden import Golden, GoldenCase
 from runtime.manifest import ArtifactSpec
-from runtime.parity.evidence import Evidence, Logits, this_machine
+from runtime.parity.evidence import Evidence, Logits, cases_per_length, this_machine
 from runtime.parity.invariances import choose_cases, measure_invariances
 from runtime.parity.metrics import root_mean_square
 from runtime.sessions import Session, open_session
@@ -76,12 +75,9 @@ def run_artifact(
 
     session = opened(settings)
     logits = np.empty((len(chosen), golden.reference.shape[1]), dtype=np.float32)
-    lengths: Counter[int] = Counter()
     for place, row in enumerate(chosen):
         case = golden.cases[row]
         logits[place] = session.run(*_arrays(case))[0]
-        if artifact.lengths is not None:
-            lengths[min(n for n in artifact.lengths if n >= len(case.input_ids))] += 1
         if progress is not None:
             progress(artifact.path, place + 1, len(chosen))
     places = {row: place for place, row in enumerate(chosen)}
@@ -111,7 +107,7 @@ def run_artifact(
         rows=chosen,
         logits=logits,
         measured=measured,
-        lengths=dict(sorted(lengths.items())),
+        lengths=cases_per_length(artifact, golden, chosen),
     )
 
 

@@ -113,8 +113,12 @@ def text(name: bytes | str | None) -> str:
 
 def operator_name(code: Any) -> str:
     """Name of an operator code, such as ``FULLY_CONNECTED``."""
-    # Old writers left the number in the deprecated 8-bit field.
-    number = max(code.builtinCode, code.deprecatedBuiltinCode)
+    return builtin_name(code.builtinCode, code.deprecatedBuiltinCode)
+
+
+def builtin_name(number: int, deprecated: int) -> str:
+    """As `operator_name`; old writers left the number in the deprecated 8-bit field."""
+    number = max(number, deprecated)
     return _names("BuiltinOperator").get(number, f"UNKNOWN_{number}")
 
 

@@ -102,7 +102,7 @@ class LiteRtSession:
         if len(spec.outputs) != 1 or not spec.lengths:
             raise UserError(f"{spec.path} needs one output and its lengths in the manifest")
         self._interpreter = interpreter  # runners use it and do not keep it alive
-        self._path = path
+        self._path, self._spec, self._package = path, spec, package
         self._taps: tuple[int, LiteRtTaps] | None = None
         self._settings = settings
         self._lengths = spec.lengths
@@ -158,16 +158,18 @@ class LiteRtSession:
         Raises:
             UserError: as `run`, or the file does not have the length.
         """
+        self._check_length(length)
+        return self._run(input_ids, attention_mask, (length,))
+
+    def _check_length(self, length: int) -> None:
         if length not in self._lengths:
             raise UserError(f"the file has the lengths {self._lengths}, not {length}")
-        return self._run(input_ids, attention_mask, (length,))
 
     def tap(self, input_ids: Ids, attention_mask: Ids) -> Tapped:
         """See `runtime.sessions.base.TappingSession`; the ids' length must be one of `lengths`."""
         check_batch(input_ids, attention_mask, None, self._settings.vocab_size)
         length = input_ids.shape[1]
-        if length not in self._lengths:
-            raise UserError(f"the file has the lengths {self._lengths}, not {length}")
+        self._check_length(length)
         # A file with every tensor as an output takes its memory once more, so one is kept.
         if self._taps is None or self._taps[0] != length:
             taps = LiteRtTaps(self._path, length, self._settings.threads, self._output)
@@ -218,19 +220,8 @@ class WholeLiteRtSession(LiteRtSession):
     See `runtime.sessions.base.ExactSession` and `WeighingSession`.
     """
 
-    def __init__(
-        self,
-        interpreter: Any,
-        path: Path,
-        spec: ArtifactSpec,
-        settings: SessionSettings,
-        package: str,
-    ) -> None:
-        """See `load`."""
-        super().__init__(interpreter, path, spec, settings, package)
-        self._spec, self._package = spec, package
-        self._folder: TemporaryDirectory[str] | None = None
-        self._exact: LiteRtSession | None = None  # of the file in float32; None if it is that
+    _folder: TemporaryDirectory[str] | None = None
+    _exact: LiteRtSession | None = None  # of the file in float32; None if it is that
 
     def run_exact(self, input_ids: Ids, attention_mask: Ids) -> Logits:
         """As `run`, with the weights' very values in float32 and no activation quantized.

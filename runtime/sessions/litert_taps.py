@@ -9,14 +9,14 @@ it is.
 
 from __future__ import annotations
 
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from runtime.errors import MissingExtraError, UserError
+from runtime.errors import UserError
 from runtime.sessions.base import Ids
+from runtime.sessions.litert_file import builtin_name, schema, text
 from runtime.sessions.taps import Tap, Tapped
 
 # Place of the field ``outputs`` in a subgraph's table (schema.fbs).
@@ -42,15 +42,11 @@ class LiteRtTaps:
             MissingExtraError: ai-edge-litert is not installed.
             UserError: the runtime does not take the file with more outputs.
         """
-        try:
-            from ai_edge_litert import schema_py_generated as schema
-            from ai_edge_litert.interpreter import Interpreter
-        except ModuleNotFoundError as error:
-            raise MissingExtraError(
-                "ai-edge-litert", extra="tflite", purpose="looking into TFLite files"
-            ) from error
+        classes = schema()
+        from ai_edge_litert.interpreter import Interpreter
+
         data = bytearray(path.read_bytes())
-        model = schema.Model.GetRootAs(data, 0)
+        model = classes.Model.GetRootAs(data, 0)
         key = f"seq_{length}"
         signature = _signature(model, key)
         self._index = int(signature.SubgraphIndex())
@@ -93,7 +89,7 @@ class LiteRtTaps:
 def _signature(model: Any, key: str) -> Any:
     for i in range(model.SignatureDefsLength()):
         signature = model.SignatureDefs(i)
-        if (signature.SignatureKey() or b"").decode() == key:
+        if text(signature.SignatureKey()) == key:
             return signature
     raise UserError(f"the file has no signature {key}")
 
@@ -101,7 +97,7 @@ def _signature(model: Any, key: str) -> Any:
 def _output_index(signature: Any, name: str) -> int:
     for i in range(signature.OutputsLength()):
         output = signature.Outputs(i)
-        if (output.Name() or b"").decode() == name:
+        if text(output.Name()) == name:
             return int(output.TensorIndex())
     raise UserError(f"the file has no output {name}")
 
@@ -110,7 +106,7 @@ def _names(graph: Any) -> list[str]:
     """A name for each tensor; the format lets two have the same one."""
     names: list[str] = []
     for i in range(graph.TensorsLength()):
-        name = (graph.Tensors(i).Name() or b"").decode("utf-8", errors="replace")
+        name = text(graph.Tensors(i).Name())
         names.append(f"{name}#{i}" if not name or name in names else name)
     return names
 
@@ -138,18 +134,9 @@ def _stored(model: Any, graph: Any) -> dict[int, int]:
     return sizes
 
 
-@cache
-def _builtin_names() -> dict[int, str]:
-    from ai_edge_litert import schema_py_generated as schema
-
-    return {v: k for k, v in vars(schema.BuiltinOperator).items() if isinstance(v, int)}
-
-
 def _operator_name(model: Any, index: int) -> str:
     code = model.OperatorCodes(index)
-    # Old writers left the number in the deprecated 8-bit field.
-    number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
-    return _builtin_names().get(number, f"UNKNOWN_{number}")
+    return builtin_name(code.BuiltinCode(), code.DeprecatedBuiltinCode())
 
 
 def _with_outputs(data: bytearray, graph: Any, made: list[int]) -> bytes:

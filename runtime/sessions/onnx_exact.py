@@ -18,7 +18,6 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from runtime.errors import UserError
-from runtime.sessions.onnx_file import whole_fields
 from runtime.sessions.onnx_graph import (
     GRAPH_INITIALIZER,
     GRAPH_NODE,
@@ -32,6 +31,7 @@ from runtime.sessions.onnx_graph import (
     OnnxNode,
     read_graph,
 )
+from runtime.sessions.onnx_wire import field, key, number_field, whole_fields
 
 _GRAPH_VALUE_INFO = 13
 _FLOAT = 1
@@ -169,42 +169,21 @@ def _model(data: bytes, replacements: dict[int, list[bytes]]) -> list[Piece]:
                 graph += replacements[start]
             elif part != _GRAPH_VALUE_INFO:  # notes of types, some of which are no longer so
                 graph.append(view[inner])
-        model += [_key(MODEL_GRAPH, sum(map(len, graph))), *graph]
+        model += [key(MODEL_GRAPH, sum(map(len, graph))), *graph]
     return model
 
 
 def _node(kind: str, name: str, inputs: Iterable[str], output: str, **numbers: int) -> bytes:
     texts = [*((NODE_INPUT, each) for each in inputs), (NODE_OUTPUT, output)]
     texts += [(NODE_NAME, name), (NODE_KIND, kind)]
-    parts = [_field(number, text.encode()) for number, text in texts]
+    parts = [field(number, text.encode()) for number, text in texts]
     for attribute, value in numbers.items():  # its name, its number, and that it is one
-        content = _field(1, attribute.encode()) + _number(3, value) + _number(20, 2)
-        parts.append(_field(NODE_ATTRIBUTE, content))
-    return _field(GRAPH_NODE, b"".join(parts))
+        content = field(1, attribute.encode()) + number_field(3, value) + number_field(20, 2)
+        parts.append(field(NODE_ATTRIBUTE, content))
+    return field(GRAPH_NODE, b"".join(parts))
 
 
 def _one(name: str) -> bytes:
     """An initializer: element type, name, bytes; without dimensions it is a scalar."""
-    content = _number(2, _FLOAT) + _field(8, name.encode())
-    return _field(GRAPH_INITIALIZER, content + _field(9, np.float32(1).tobytes()))
-
-
-def _number(number: int, value: int) -> bytes:
-    return _varint(number << 3) + _varint(value)
-
-
-def _field(number: int, content: bytes) -> bytes:
-    return _key(number, len(content)) + content
-
-
-def _key(number: int, size: int) -> bytes:
-    return _varint(number << 3 | 2) + _varint(size)
-
-
-def _varint(number: int) -> bytes:
-    out = bytearray()
-    while number > 127:
-        out.append(number & 127 | 128)
-        number >>= 7
-    out.append(number)
-    return bytes(out)
+    content = number_field(2, _FLOAT) + field(8, name.encode())
+    return field(GRAPH_INITIALIZER, content + field(9, np.float32(1).tobytes()))

@@ -8,10 +8,10 @@ is mapped, and weights are skipped by their length.
 from __future__ import annotations
 
 import mmap
-from collections.abc import Iterator
 from pathlib import Path
 
 from runtime.errors import UserError
+from runtime.sessions.onnx_wire import fields
 
 # Message → field number → message of that field, for the fields of onnx.proto that lead to tensors.
 _FIELDS: dict[str, dict[int, str]] = {
@@ -66,56 +66,3 @@ def _has_external(data: mmap.mmap, start: int, end: int, message: str, depth: in
         if inner is not None and _has_external(data, first, last, inner, depth + 1):
             return True
     return False
-
-
-def fields(data: mmap.mmap | bytes, start: int, end: int) -> Iterator[tuple[int, int, int]]:
-    """(field number, first byte, one past the last byte); for a number, the number twice.
-
-    Raises:
-        ValueError: not protobuf, or cut short.
-    """
-    for field, first, last, _ in whole_fields(data, start, end):
-        yield field, first, last
-
-
-def whole_fields(
-    data: mmap.mmap | bytes, start: int, end: int
-) -> Iterator[tuple[int, int, int, slice]]:
-    """As `fields`, and where the field is with its key.
-
-    Raises:
-        ValueError: as `fields`.
-    """
-    position = start
-    while position < end:
-        begin = position
-        key, position = _varint(data, position, end)
-        field, wire_type = key >> 3, key & 7
-        if wire_type == 0:
-            number, position = _varint(data, position, end)
-            yield field, number, number, slice(begin, position)
-            continue
-        if wire_type == 2:
-            size, position = _varint(data, position, end)
-        elif wire_type in (1, 5):
-            size = 8 if wire_type == 1 else 4
-        else:
-            raise ValueError(f"wire type {wire_type}")
-        if field == 0 or position + size > end:
-            raise ValueError("a field runs over its message")
-        yield field, position, position + size, slice(begin, position + size)
-        position += size
-
-
-def _varint(data: mmap.mmap | bytes, position: int, end: int) -> tuple[int, int]:
-    """A variable-length number and the position after it."""
-    number = 0
-    for shift in range(0, 70, 7):
-        if position >= end:
-            break
-        byte = data[position]
-        position += 1
-        number |= (byte & 127) << shift
-        if byte < 128:
-            return number, position
-    raise ValueError("a number runs over its message")

@@ -16,13 +16,13 @@ import numpy as np
 import numpy.typing as npt
 
 from runtime.errors import UserError
-from runtime.sessions.onnx_file import fields
+from runtime.sessions.onnx_wire import fields
 
 Array = npt.NDArray[Any]
 Data = mmap.mmap | bytes
 
 MODEL_GRAPH = 7
-GRAPH_NODE, GRAPH_INITIALIZER, GRAPH_SPARSE = 1, 5, 15
+GRAPH_NODE, GRAPH_INITIALIZER, GRAPH_OUTPUT, GRAPH_SPARSE = 1, 5, 12, 15
 NODE_INPUT, NODE_OUTPUT, NODE_NAME, NODE_KIND, NODE_ATTRIBUTE, NODE_DOMAIN = 1, 2, 3, 4, 5, 7
 _ATTRIBUTE_NAME, _ATTRIBUTE_NUMBER, _ATTRIBUTE_TENSOR = 1, 3, 5
 _DIMS, _TYPE, _NAME, _RAW = 1, 2, 8, 9

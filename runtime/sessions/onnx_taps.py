@@ -8,7 +8,6 @@ would: the caller must compare the logits with those of the file as it is.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,31 +16,19 @@ import numpy.typing as npt
 
 from runtime.errors import UserError
 from runtime.sessions.base import Ids
-from runtime.sessions.onnx_file import fields
+from runtime.sessions.onnx_graph import (
+    GRAPH_OUTPUT,
+    MODEL_GRAPH,
+    OnnxGraph,
+    OnnxNode,
+    read_graph,
+)
+from runtime.sessions.onnx_wire import field
 from runtime.sessions.taps import Tap, Tapped
 
-# Field numbers of onnx.proto.
-_MODEL_GRAPH = 7
-_GRAPH_NODE, _GRAPH_INITIALIZER, _GRAPH_OUTPUT = 1, 5, 12
-_NODE_INPUT, _NODE_OUTPUT, _NODE_NAME, _NODE_KIND = 1, 2, 3, 4
-_TENSOR_DIMS, _TENSOR_NAME = 1, 8
 _VALUE_NAME = 1
 
 _MOVES = {"Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Identity"}
-
-
-@dataclass(frozen=True, slots=True)
-class _Node:
-    name: str
-    kind: str
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _Graph:
-    nodes: tuple[_Node, ...]
-    sizes: dict[str, int]  # of stored tensors, in elements
 
 
 class OnnxTaps:
@@ -57,13 +44,13 @@ class OnnxTaps:
             output: name of the logits.
 
         Raises:
-            UserError: onnxruntime does not take the file with more outputs.
+            UserError: the file cannot be read, or onnxruntime does not take it with more outputs.
         """
         import onnxruntime
 
-        self._graph = _read(data)
+        self._nodes, self._sizes = _computed(read_graph(data, str(path)))
         self._output = output
-        made = [name for node in self._graph.nodes for name in node.outputs if name]
+        made = [name for node in self._nodes for name in node.outputs if name]
         self._names = [output, *(name for name in made if name != output)]
         try:
             self._session = onnxruntime.InferenceSession(
@@ -77,14 +64,15 @@ class OnnxTaps:
         feed = {"input_ids": input_ids, "attention_mask": attention_mask}
         values = dict(zip(self._names, self._session.run(self._names, feed), strict=True))
         taps = []
-        for node in self._graph.nodes:
-            stored = {n: self._graph.sizes[n] for n in node.inputs if n in self._graph.sizes}
+        for node in self._nodes:
+            stored = {n: self._sizes[n] for n in node.inputs if n in self._sizes}
             inputs = tuple(n for n in node.inputs if n and n not in stored)
             outputs = {name: values[name] for name in node.outputs if name}
             if node.kind == "DynamicQuantizeLinear":
                 outputs = _dequantized(outputs)
             moves = node.kind in _MOVES
-            taps.append(Tap(node.name, node.kind, inputs, stored, outputs, moves))
+            name = node.name or next(iter(node.outputs), node.kind)
+            taps.append(Tap(name, node.kind, inputs, stored, outputs, moves))
         logits = np.asarray(values[self._output], dtype=np.float32)
         return Tapped(logits, self._output, tuple(taps))
 
@@ -96,76 +84,20 @@ def _dequantized(outputs: dict[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[
     return outputs | {name: values}
 
 
-def _read(data: bytes) -> _Graph:
-    nodes: list[_Node] = []
-    sizes: dict[str, int] = {}
-    for number, first, last in fields(data, 0, len(data)):
-        if number != _MODEL_GRAPH:
-            continue
-        for part, start, end in fields(data, first, last):
-            if part == _GRAPH_NODE:
-                nodes.append(_node(data, start, end))
-            elif part == _GRAPH_INITIALIZER:
-                name, size = _stored(data, start, end)
-                sizes[name] = size
+def _computed(graph: OnnxGraph) -> tuple[list[OnnxNode], dict[str, int]]:
+    """Nodes that compute something, and the elements of all that is stored."""
+    sizes = {name: int(array.size) for name, array in graph.stored.items()}
     computed = []
-    for node in nodes:
+    for node in graph.nodes:
         if node.inputs and all(name in sizes for name in node.inputs):
             # A stored tensor in another form, such as integers cast to floats.
             sizes |= dict.fromkeys(node.outputs, max(sizes[name] for name in node.inputs))
         else:
             computed.append(node)
-    return _Graph(tuple(computed), sizes)
-
-
-def _node(data: bytes, start: int, end: int) -> _Node:
-    texts: dict[int, list[str]] = {}
-    for number, first, last in fields(data, start, end):
-        if number in (_NODE_INPUT, _NODE_OUTPUT, _NODE_NAME, _NODE_KIND):
-            texts.setdefault(number, []).append(data[first:last].decode())
-    kind = texts.get(_NODE_KIND, [""])[0]
-    outputs = tuple(texts.get(_NODE_OUTPUT, ()))
-    name = texts.get(_NODE_NAME, [""])[0] or (outputs[0] if outputs else kind)
-    return _Node(name, kind, tuple(texts.get(_NODE_INPUT, ())), outputs)
-
-
-def _stored(data: bytes, start: int, end: int) -> tuple[str, int]:
-    name, size = "", 1
-    for number, first, last in fields(data, start, end):
-        if number == _TENSOR_NAME:
-            name = data[first:last].decode()
-        elif number == _TENSOR_DIMS and first == last:
-            size *= first
-        elif number == _TENSOR_DIMS:  # packed
-            size *= _product(data, first, last)
-    return name, size
-
-
-def _product(data: bytes, start: int, end: int) -> int:
-    """The product of numbers of variable length."""
-    product, value, shift = 1, 0, 0
-    for byte in data[start:end]:
-        value |= (byte & 127) << shift
-        shift += 7
-        if byte < 128:
-            product, value, shift = product * value, 0, 0
-    return product
+    return computed, sizes
 
 
 def _outputs(names: list[str]) -> bytes:
     """A second ``graph`` that holds these outputs and nothing else."""
-    values = b"".join(_field(_GRAPH_OUTPUT, _field(_VALUE_NAME, name.encode())) for name in names)
-    return _field(_MODEL_GRAPH, values)
-
-
-def _field(number: int, content: bytes) -> bytes:
-    return _varint(number << 3 | 2) + _varint(len(content)) + content
-
-
-def _varint(number: int) -> bytes:
-    out = bytearray()
-    while number > 127:
-        out.append(number & 127 | 128)
-        number >>= 7
-    out.append(number)
-    return bytes(out)
+    values = b"".join(field(GRAPH_OUTPUT, field(_VALUE_NAME, name.encode())) for name in names)
+    return field(MODEL_GRAPH, values)

@@ -9,20 +9,12 @@ from typing import Any
 
 from export.targets.base import Description, WeightInfo
 from export.targets.rest import rest_of
-from export.targets.tflite._flatbuffer import (
-    has_data,
-    load,
-    scales_of,
-    shape_of,
-    text,
-    type_name,
-    uses,
-)
+from export.targets.tflite._flatbuffer import has_data, load, scales_of, shape_of, uses
 from export.targets.tflite._op_versions import minimum_runtime
 from runtime.constants_digest import digest
 from runtime.errors import UserError
 from runtime.manifest import TensorSpec
-from runtime.sessions.litert_file import SCALE, ZERO_POINT, constants
+from runtime.sessions.litert_file import SCALE, ZERO_POINT, constants, text, type_name
 
 _SMALLEST_WEIGHT = 256
 # Shapes, axes and positions: part of the graph, not weights.

@@ -16,11 +16,11 @@ from export.targets.parameters import (
     layer_norm_epsilon,
     original_parameters,
 )
-from export.targets.tflite._flatbuffer import load, operator_name, scales_of, text
+from export.targets.tflite._flatbuffer import load, operator_name, scales_of
 from export.targets.tflite._folding import Folding, foldings
 from export.targets.tflite._stored import StoredMatrix
 from runtime.errors import UserError
-from runtime.sessions.litert_file import same_values, values_of
+from runtime.sessions.litert_file import same_values, text, values_of
 
 _POSITIONS = "distilbert.embeddings.position_embeddings.weight"
 # A constant from this size on must be a parameter's; smaller ones may belong to the graph.

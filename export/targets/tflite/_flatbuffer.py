@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,8 @@ from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 from runtime.errors import UserError
+from runtime.sessions.litert_file import operator_name as builtin_operator_name
+from runtime.sessions.litert_file import text, type_name
 
 IDENTIFIER = b"TFL3"
 
@@ -80,33 +81,10 @@ def _verified(data: bytes) -> bool:
     return True
 
 
-def text(name: bytes | str | None) -> str:
-    """A flatbuffer string, which the reader returns as bytes."""
-    if name is None:
-        return ""
-    return name if isinstance(name, str) else name.decode("utf-8", errors="replace")
-
-
-@cache
-def _names(enumeration: str) -> dict[int, str]:
-    return {v: k for k, v in vars(getattr(schema, enumeration)).items() if isinstance(v, int)}
-
-
-def builtin_code(code: Any) -> int:
-    """Number of an operator; old writers left it in the deprecated 8-bit field."""
-    return int(max(code.builtinCode, code.deprecatedBuiltinCode))
-
-
 def operator_name(code: Any) -> str:
     """Name of an operator code, such as ``FULLY_CONNECTED``; a custom one's own name."""
-    number = builtin_code(code)
-    name = _names("BuiltinOperator").get(number, f"UNKNOWN_{number}")
+    name = builtin_operator_name(code)
     return text(code.customCode) if name == "CUSTOM" else name
-
-
-def type_name(tensor: Any) -> str:
-    """Name of a tensor's type, such as ``FLOAT32``."""
-    return _names("TensorType").get(int(tensor.type), f"UNKNOWN_{tensor.type}")
 
 
 def shape_of(tensor: Any) -> tuple[int, ...]:

@@ -13,15 +13,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from export.targets.tflite._flatbuffer import (
-    has_data,
-    operator_name,
-    shape_of,
-    text,
-    type_name,
-    values_of,
-)
+from export.targets.tflite._flatbuffer import has_data, operator_name, shape_of, values_of
 from export.targets.tflite._positions import Parameters
+from runtime.sessions.litert_file import text, type_name
 
 # ``package.module.ClassName_attribute``: what is wanted is the attribute.
 _COMPONENT = re.compile(r"^(?:.*\.)?[A-Za-z0-9]+_(?P<attribute>\w+)$")

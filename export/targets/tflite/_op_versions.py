@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from export.targets.tflite._flatbuffer import add_buffer, has_data, scales_of, type_name, uses
+from export.targets.tflite._flatbuffer import add_buffer, has_data, scales_of, uses
+from runtime.sessions.litert_file import type_name
 
 # The first LiteRT release. It descends from TensorFlow 2.18, and every file of ours but the int4
 # ones was seen to run on it.

@@ -19,9 +19,9 @@ from export.targets.tflite._flatbuffer import (
     has_data,
     operator_name,
     shape_of,
-    type_name,
     values_of,
 )
+from runtime.sessions.litert_file import type_name
 
 Parameters = Mapping[str, npt.NDArray[np.float32]]
 

@@ -11,12 +11,13 @@ import numpy as np
 from export.recipes import WeightsRule
 from export.targets.base import WeightInfo
 from export.targets.tflite._describe import describe_model
-from export.targets.tflite._flatbuffer import load, parse, text, type_name, values_of
+from export.targets.tflite._flatbuffer import load, parse, values_of
 from export.targets.tflite._op_versions import stamp
 from export.targets.tflite._packing import packed
 from export.targets.tflite._quiet import quiet
 from runtime.errors import UserError
 from runtime.files import write_atomically
+from runtime.sessions.litert_file import text, type_name
 
 if TYPE_CHECKING:
     from export.recipes import Recipe

@@ -12,7 +12,7 @@ from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 
 from export.targets import tflite
-from export.targets.tflite._flatbuffer import load, parse, text, values_of
+from export.targets.tflite._flatbuffer import load, parse, values_of
 from export.targets.tflite._op_versions import (
     minimum_runtime,
     required_versions,
@@ -21,6 +21,7 @@ from export.targets.tflite._op_versions import (
 )
 from export.targets.tflite._packing import packed
 from runtime.errors import UserError
+from runtime.sessions.litert_file import text
 
 ROWS, WIDTH, LABELS = 40, 32, 3
 

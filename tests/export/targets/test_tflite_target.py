@@ -20,10 +20,11 @@ from export.reference import Reference, reference_from_model
 from export.targets import targets, tflite
 from export.targets.precision import check_precision
 from export.targets.tflite import _convert, _quantize
-from export.targets.tflite._flatbuffer import load, text, values_of
+from export.targets.tflite._flatbuffer import load, values_of
 from runtime.constants_digest import REST_NAME
 from runtime.errors import UserError
 from runtime.manifest import TensorSpec
+from runtime.sessions.litert_file import text
 
 LENGTHS = (8, 16, 32)
 LABELS = 3
