@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from export.recipes import Recipe
-from export.reference import Reference, reference_from_model, reference_logits
+from export.reference import Reference, reference_logits
 from export.reference_trace import trace_reference
 from export.targets.base import (
     Description,
@@ -26,7 +26,7 @@ from export.targets.base import (
 from export.targets.parameters import layer_norm_epsilon, original_parameters
 from export.targets.precision import check_precision
 from runtime.console import progress_bar, stage
-from runtime.golden import AWKWARD, BOUNDARY, VALIDATION, EffectiveLogits, Golden
+from runtime.golden import AWKWARD, BOUNDARY, UNLABELLED, VALIDATION, EffectiveLogits, Golden
 from runtime.trace import ReferenceTrace
 
 if TYPE_CHECKING:
@@ -141,13 +141,17 @@ def effective_reference(reference: Reference, effective: Effective) -> Reference
     for module in model.modules():
         if isinstance(module, torch.nn.LayerNorm):
             module.eps = effective.layer_norm_eps
-    return reference_from_model(model)
+    return reference.around(model)
 
 
 def split_rows(golden: Golden) -> tuple[int, ...]:
-    """Every awkward case, and others evenly spread: at most 64 validation, 32 boundary cases."""
+    """Every awkward case, and others evenly spread: at most 64 validation, 32 boundary cases.
+
+    Where no text has labels, 64 of those without.
+    """
     rows = list(golden.rows(AWKWARD))
-    for name, most in ((VALIDATION, _SPLIT_VALIDATION), (BOUNDARY, _SPLIT_BOUNDARY)):
+    natural = VALIDATION if len(golden.rows(VALIDATION)) else UNLABELLED
+    for name, most in ((natural, _SPLIT_VALIDATION), (BOUNDARY, _SPLIT_BOUNDARY)):
         found = golden.rows(name)
         rows += list(found[:: max(1, -(-len(found) // most))])
     return tuple(sorted(int(row) for row in rows))

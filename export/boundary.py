@@ -122,7 +122,8 @@ class _Judge:
         with torch.inference_mode():
             for batch in (order[i : i + _BATCH] for i in range(0, len(order), _BATCH)):
                 # Padding is masked, so any id will do.
-                ids, mask = batch_of([sequences[i] for i in batch], pad_id=0)
+                side = self._reference.family.pad_side
+                ids, mask = batch_of([sequences[i] for i in batch], 0, side)
                 logits = self._reference.module(torch.from_numpy(ids), torch.from_numpy(mask))
                 out[batch] = logits.numpy()
         return out

@@ -1,26 +1,36 @@
-"""Find, check and load DistilBERT checkpoints: from a local folder or from the hub.
+"""Find, check and load checkpoints of the known families: from a local folder or from the hub.
 
 safetensors only: a pickle can run code. Remote code is never run.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import re
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runtime.errors import UserError
+from export.families import Family, families, family_of
+from export.tokenizers import check_kind
+from runtime.errors import MissingExtraError, UserError
 from runtime.files import sha256_of
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
     from transformers import PreTrainedModel
 
-CLASSIFIER = "DistilBertForSequenceClassification"
 _HUB_NAME = re.compile(r"^[\w.-]+(/[\w.-]+)?$")
+# What any kind of tokenizer may be in, and what each was in before that.
+_TOKENIZER_JSON = "tokenizer.json"
+_OLDER_FILES = {
+    "WordPiece": ("vocab.txt",),
+    "BPE": ("vocab.json", "merges.txt"),
+    "Unigram": ("spiece.model",),
+}
 _HUB_FILES = (
     "config.json",
     "*.safetensors",
@@ -29,8 +39,10 @@ _HUB_FILES = (
     "tokenizer_config.json",
     "special_tokens_map.json",
     "vocab.txt",
+    "vocab.json",
+    "merges.txt",
+    "spiece.model",
 )
-_HEAD = re.compile(r"^(pre_classifier|classifier)\.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +53,7 @@ class Checkpoint:
         path: local folder.
         name: for people: folder name or hub name; never an absolute path.
         revision: commit on the hub, None for a local folder.
+        family: what its architecture is one of.
         labels: the head's labels in the order of the logits; empty if there is no head.
         has_head: the weights hold a sequence classification head.
     """
@@ -49,6 +62,7 @@ class Checkpoint:
     name: str
     revision: str | None
     config: dict[str, Any]
+    family: Family
     labels: tuple[str, ...]
     has_head: bool
 
@@ -89,6 +103,7 @@ def find_checkpoint(source: str, revision: str | None = None) -> Checkpoint:
     return _from_hub(source, revision)
 
 
+@functools.cache  # one question to the hub per run
 def _from_hub(name: str, revision: str | None) -> Checkpoint:
     from huggingface_hub import snapshot_download
 
@@ -112,30 +127,39 @@ def read_checkpoint(path: Path, *, name: str, revision: str | None) -> Checkpoin
             corrupt file.
     """
     config = _read_config(path)
-    kind = config.get("model_type")
-    if kind != "distilbert":
-        raise UserError(
-            f"{name} is a {kind or 'nameless'} checkpoint",
-            why="this release exports DistilBERT, and loading another architecture into it "
-            "would leave most weights random",
-            todo="name a DistilBERT checkpoint, such as distilbert-base-uncased",
-        )
+    family = family_of(config, name)
     if "auto_map" in config:
         raise UserError(f"{name} asks to run its own Python code", why="remote code is never run")
     keys = _tensor_names(path, name)
-    if not any(key.startswith("distilbert.") for key in keys) and not any(
-        key.startswith("transformer.layer.") for key in keys
-    ):
-        raise UserError(f"{name} says it is DistilBERT but its weights are not DistilBERT's")
-    has_head = any(_HEAD.match(key) for key in keys)
+    _check_family(family, keys, name)
+    has_head = f"{family.last_layer}.weight" in keys
     return Checkpoint(
         path=path,
         name=name,
         revision=revision,
         config=config,
+        family=family,
         labels=_labels(config, name) if has_head else (),
         has_head=has_head,
     )
+
+
+def _check_family(family: Family, keys: set[str], name: str) -> None:
+    """Whether the weights are the ones that config.json promises."""
+    if _holds(family, keys):
+        return
+    others = [other.title for other in families().values() if _holds(other, keys)]
+    raise UserError(
+        f"{name} says it is {family.title} but its weights are not {family.title}'s",
+        why=f"they look like {others[0]}'s" if len(others) == 1 else "",
+        todo="copy config.json and the weights from the same checkpoint",
+    )
+
+
+def _holds(family: Family, keys: set[str]) -> bool:
+    prefix = f"{family.root}."
+    inner = {key.removeprefix(prefix) for key in keys if key.startswith(prefix)} | keys
+    return any(family.bare.match(key) for key in inner)
 
 
 def _read_config(path: Path) -> dict[str, Any]:
@@ -205,28 +229,29 @@ def load_classifier(
     Raises:
         UserError: no head to keep, or encoder weights are missing or of the wrong shape.
     """
-    from transformers import DistilBertConfig, DistilBertForSequenceClassification
+    import transformers
 
+    family = checkpoint.family
     if labels is None and not checkpoint.has_head:
         raise UserError(
             f"{checkpoint.name} has no classification head",
             todo=f"fine-tune it first: make finetune MODEL={checkpoint.name} DATA=…",
         )
-    config = DistilBertConfig.from_dict(dict(checkpoint.config))
+    config = getattr(transformers, family.config_class).from_dict(dict(checkpoint.config))
     if labels is not None:
         config.id2label = dict(enumerate(labels))
         config.label2id = {label: i for i, label in enumerate(labels)}
         config.problem_type = _problem_type(multi_label=multi_label)
-    config.architectures = [CLASSIFIER]
+    config.architectures = [family.classifier]
+    _settle(config)
     try:
-        model, info = DistilBertForSequenceClassification.from_pretrained(
+        model, info = getattr(transformers, family.classifier).from_pretrained(
             checkpoint.path,
             config=config,
             use_safetensors=True,
             trust_remote_code=False,
             output_loading_info=True,
             dtype="float32",
-            attn_implementation="sdpa",
             ignore_mismatched_sizes=labels is not None,
         )
     except (OSError, RuntimeError, ValueError) as error:
@@ -238,7 +263,7 @@ def load_classifier(
     holes = {str(key) for key in info["missing_keys"]}
     holes |= {str(item[0]) for item in info["mismatched_keys"]}
     if labels is not None:
-        holes = {key for key in holes if not _HEAD.match(key)}
+        holes = {key for key in holes if not family.head.match(key)}
     if holes:
         raise UserError(
             f"{checkpoint.name} lacks {len(holes)} of the model's weights",
@@ -247,38 +272,95 @@ def load_classifier(
     return model
 
 
+def _settle(config: Any) -> None:
+    """Settings that no classifier of one text has a use for, and that no device could follow."""
+    if hasattr(config, "use_mems_eval"):
+        config.use_mems_eval = config.use_mems_train = False
+
+
 def _problem_type(*, multi_label: bool) -> str:
     return "multi_label_classification" if multi_label else "single_label_classification"
 
 
 def load_tokenizer(checkpoint: Checkpoint) -> Tokenizer:
-    """The checkpoint's tokenizer: tokenizer.json, or built from vocab.txt.
+    """The checkpoint's tokenizer: tokenizer.json, or built from the files that came before it.
 
     Raises:
-        UserError: neither file is there, one is corrupt, or it has more tokens than the model.
+        UserError: no such file is there, one is corrupt, it is of another kind than the family's,
+            or it has more tokens than the model.
+        MissingExtraError: spiece.model is all there is, and sentencepiece is not installed.
     """
-    from transformers import AutoTokenizer
-
-    if not any((checkpoint.path / name).is_file() for name in ("tokenizer.json", "vocab.txt")):
-        raise UserError(
-            f"{checkpoint.name} has no tokenizer",
-            why="neither tokenizer.json nor vocab.txt is in its folder",
-            todo="copy the tokenizer's files beside the weights",
-        )
+    tokenizer = _read_tokenizer(checkpoint)
     try:
-        loaded = AutoTokenizer.from_pretrained(
-            checkpoint.path, trust_remote_code=False, local_files_only=True
+        check_kind(json.loads(tokenizer.to_str()), checkpoint.family)
+    except UserError as error:
+        raise UserError(
+            f"{checkpoint.name}: {error.what}", why=error.why, todo=error.todo
+        ) from error
+    tokens = tokenizer.get_vocab_size(with_added_tokens=True)
+    known = _vocab_size(checkpoint)
+    if tokens > known:
+        raise UserError(
+            f"the tokenizer of {checkpoint.name} has {tokens} tokens",
+            why=f"the model knows {known} ids",
+            todo="use the tokenizer that the model was trained with",
         )
-        tokenizer: Tokenizer = loaded.backend_tokenizer
+    return tokenizer
+
+
+def _vocab_size(checkpoint: Checkpoint) -> int:
+    """From config.json, or the family's default where it is left out."""
+    import transformers
+
+    kind = getattr(transformers, checkpoint.family.config_class)
+    return int(kind.from_dict(dict(checkpoint.config)).vocab_size)
+
+
+def _read_tokenizer(checkpoint: Checkpoint) -> Tokenizer:
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordPiece
+
+    path, kinds = checkpoint.path, checkpoint.family.tokenizers
+    try:
+        if (path / _TOKENIZER_JSON).is_file():
+            tokenizer: Tokenizer = Tokenizer.from_file(str(path / _TOKENIZER_JSON))
+            # transformers rebuilds WordPiece by tokenizer_config.json (do_lower_case …); that is
+            # what the model was trained with.
+            if not isinstance(tokenizer.model, WordPiece) or kinds != ("WordPiece",):
+                return tokenizer
+        else:
+            _check_older_files(checkpoint)
+        return _transformers_tokenizer(checkpoint)
+    except UserError:
+        raise
     except Exception as error:  # transformers and tokenizers raise whatever comes
         raise UserError(
             f"the tokenizer of {checkpoint.name} cannot be loaded", why=str(error)[:200]
         ) from error
-    tokens = tokenizer.get_vocab_size(with_added_tokens=True)
-    if tokens > checkpoint.config.get("vocab_size", 30522):
+
+
+def _check_older_files(checkpoint: Checkpoint) -> None:
+    """Whether transformers can build the tokenizer from files that are no tokenizer.json."""
+    sets = [_OLDER_FILES[kind] for kind in checkpoint.family.tokenizers]
+    here = [names for names in sets if all((checkpoint.path / name).is_file() for name in names)]
+    if not here:
+        known = " nor ".join([_TOKENIZER_JSON, *(" with ".join(names) for names in sets)])
         raise UserError(
-            f"the tokenizer of {checkpoint.name} has {tokens} tokens",
-            why=f"the model knows {checkpoint.config.get('vocab_size')} ids",
-            todo="use the tokenizer that the model was trained with",
+            f"{checkpoint.name} has no tokenizer",
+            why=f"neither {known} is in its folder",
+            todo="copy the tokenizer's files beside the weights",
         )
+    if here[0] == _OLDER_FILES["Unigram"] and find_spec("sentencepiece") is None:
+        raise MissingExtraError(
+            "sentencepiece", extra="export", purpose=f"{here[0][0]} of {checkpoint.name}"
+        )
+
+
+def _transformers_tokenizer(checkpoint: Checkpoint) -> Tokenizer:
+    from transformers import AutoTokenizer
+
+    loaded = AutoTokenizer.from_pretrained(
+        checkpoint.path, trust_remote_code=False, local_files_only=True
+    )
+    tokenizer: Tokenizer = loaded.backend_tokenizer
     return tokenizer

@@ -10,40 +10,44 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from export.families import Family, family_of_model
+
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-# What is added to the attention scores of padding. exp(-1e4) is 0 in float32, so the result equals
-# -inf's, and unlike -inf it survives float16 and int8 without NaN.
-MASKED_SCORE = -1e4
+    from export.embedding_reference import VectorsOnly
+
+# Of a family without a table of positions; no checkpoint was trained with longer sequences.
+_LONGEST = 512
 
 
 class LogitsOnly(torch.nn.Module):
     """A classifier reduced to (input_ids, attention_mask) → logits.
 
-    The mask is made 4-D here and handed to transformers as it is. transformers' own mask code
-    becomes boolean 5-D gathers, which old mobile runtimes refuse.
+    What else the family's forward needs, such as token types, is made from these two.
     """
 
     def __init__(self, model: PreTrainedModel) -> None:
         super().__init__()
         self.model = model
+        self.family = family_of_model(model)
 
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
         """Logits.
 
         Args:
             input_ids: int32 [batch, length].
-            attention_mask: int32 [batch, length], 1 for a token, 0 for padding.
+            attention_mask: int32 [batch, length], 1 for a token, 0 for padding, which is on the
+                family's side.
 
         Returns:
             float32 [batch, labels].
         """
-        scores = (1.0 - attention_mask[:, None, None, :].to(torch.float32)) * MASKED_SCORE
-        logits: torch.Tensor = self.model(
-            input_ids=input_ids, attention_mask=scores, return_dict=False
-        )[0]
-        return logits
+        return self.family.logits(self.model, input_ids, attention_mask)
+
+    def around(self, model: PreTrainedModel) -> LogitsOnly:
+        """The same of another model."""
+        return LogitsOnly(model)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,27 +56,43 @@ class Reference:
 
     Attributes:
         module: in eval mode, float32, on the CPU, gradients off.
-        labels: number of logits.
+        labels: number of logits, or of a vector's numbers.
         vocab_size: ids run from 0 to vocab_size - 1.
         max_positions: longest sequence that the model has positions for.
+        output: what the artifacts call their output: ``logits`` or ``embedding``.
     """
 
-    module: LogitsOnly
+    module: LogitsOnly | VectorsOnly
     labels: int
     vocab_size: int
     max_positions: int
+    output: str = "logits"
+
+    @property
+    def family(self) -> Family:
+        """What the model is one of."""
+        return self.module.family
+
+    def around(self, model: Any) -> Reference:
+        """The same reference of a model with other weights."""
+        return frozen(self.module.around(model), width=self.labels, output=self.output)
 
 
 def reference_from_model(model: PreTrainedModel) -> Reference:
     """Freeze a fine-tuned classifier as the reference."""
-    module = LogitsOnly(model).eval().to(torch.float32)
-    module.requires_grad_(requires_grad=False)
-    config: Any = model.config
+    return frozen(LogitsOnly(model), width=model.config.num_labels)
+
+
+def frozen(module: LogitsOnly | VectorsOnly, *, width: int, output: str = "logits") -> Reference:
+    """A module as the reference: see `Reference` for what it must offer and what it becomes."""
+    module.eval().to(torch.float32).requires_grad_(requires_grad=False)
+    config: Any = module.model.config
     return Reference(
         module=module,
-        labels=config.num_labels,
+        labels=width,
         vocab_size=config.vocab_size,
-        max_positions=config.max_position_embeddings,
+        max_positions=module.family.longest(config) or _LONGEST,
+        output=output,
     )
 
 

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from export.reference import MASKED_SCORE, Reference
+from export.families import MASKED_SCORE
+from export.reference import Reference
 from runtime.errors import UserError
 from runtime.golden import VALIDATION, Golden
 from runtime.trace import (
@@ -62,6 +63,8 @@ def trace_reference(
         UserError: the steps do not give the reference's logits, so that they explain nothing.
     """
     config: Any = reference.module.model.config
+    if reference.output != "logits":  # the steps end in a classifier's head
+        return None
     if config.model_type != "distilbert" or config.activation != "gelu":
         return None
     texts = [c.input_ids for c in golden.cases if c.set == VALIDATION] or [(0, 0)]
@@ -304,7 +307,7 @@ class _Steps:
     ) -> torch.Tensor:
         """Note one step; in the last block, and where it begins, its first position as well.
 
-        ONNX artifacts compute only what is read there: see `export.targets.onnx._first_position`.
+        ONNX artifacts compute only what is read there: see `export.targets.onnx._one_position`.
         """
         self._note(name, block, value, scale, ends=ends, square=square, masked=masked)
         begins_last = block == self._last_block - 1 and ends

@@ -8,36 +8,59 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import types
-import typing
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
+from runtime import manifest_v1
 from runtime.errors import BundleError
 from runtime.files import canonical_json
+from runtime.strict_json import read_dataclass
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
-TaskKind = Literal["single_label", "multi_label"]
-Activation = Literal["softmax", "sigmoid"]
+TaskKind = Literal["single_label", "multi_label", "embedding"]
+Activation = Literal["softmax", "sigmoid", "l2", "none"]
+Pooling = Literal["mean", "cls"]
+TokenizerType = Literal["WordPiece", "BPE", "Unigram"]
+PadSide = Literal["left", "right"]
 Verdict = Literal["pass", "fail", "unknown"]
+
+_ACTIVATIONS: dict[TaskKind, tuple[Activation, ...]] = {
+    "single_label": ("softmax",),
+    "multi_label": ("sigmoid",),
+    "embedding": ("l2", "none"),
+}
 
 
 @dataclass(frozen=True, slots=True)
 class TaskSpec:
-    """What the logits mean.
+    """What the output means: logits of labels, or a sentence vector.
 
     Attributes:
-        kind: one label a text, or any number.
-        activation: turns logits into probabilities (softmax or sigmoid).
-        labels: names in the order of the logits' last axis.
+        kind: one label a text, any number, or none at all but a vector (``embedding``).
+        activation: turns logits into probabilities (softmax or sigmoid). Of vectors it tells what
+            the artifact has already done: ``l2`` if they have length 1, else ``none``.
+        labels: names in the order of the logits' last axis; empty for vectors.
         thresholds: multi-label only: probability from which a label is given, one per label.
+        pooling: vectors only: how the artifact itself makes one of all tokens' hidden states:
+            their mean without padding, or the position that a classifier would read (``cls``).
     """
 
     kind: TaskKind
     activation: Activation
     labels: tuple[str, ...]
     thresholds: tuple[float, ...] | None = None
+    pooling: Pooling | None = None
+
+    @property
+    def gives_vectors(self) -> bool:
+        """Whether the output is a sentence vector and not logits."""
+        return self.kind == "embedding"
+
+    @property
+    def output(self) -> str:
+        """Name of the artifacts' output."""
+        return "embedding" if self.gives_vectors else "logits"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,31 +76,45 @@ class TensorSpec:
 class TokenizerSpec:
     """How a text becomes ids.
 
+    A reader without Hugging Face's packages looks at `type` first: only ``WordPiece`` can be
+    rebuilt from `vocab` and the flags, and of any other type it should say so.
+
     Attributes:
-        type: the model's class in `tokenizers`, such as ``WordPiece``.
-        file: the `tokenizers` file, relative to the bundle.
-        vocab: one token a line, line number = id; None where the type has no such file.
-        max_length: longest sequence in ids, special tokens included; longer texts are cut.
+        type: the model's class in `tokenizers`: ``WordPiece``, ``BPE`` (byte-level) or ``Unigram``.
+        file: the `tokenizers` file, relative to the bundle; the truth for every type.
+        vocab: one token a line, line number = id; None for every type but WordPiece.
+        max_length: longest sequence in ids, special tokens included; longer texts are cut at the
+            end of the text, and the special tokens stay.
         pad_id: id that fills a sequence up.
-        pad_side: always ``right`` in schema 1.
-        lowercase, strip_accents, clean_text, handle_chinese_chars: BertNormalizer's flags.
+        pad_side: where it is filled up.
+        pad_token, cls_token, sep_token, unk_token: as the vocabulary has them.
+        mask_token: likewise; None where there is none.
+        cls_position: where `cls_token` stands: ``first`` is CLS text SEP, ``last`` text SEP CLS.
+        token_types: ``none`` if the model has no segments, ``in_graph`` if the artifacts make them
+            themselves (one text is one segment). They are never an input.
+        lowercase, strip_accents, clean_text, handle_chinese_chars: BertNormalizer's flags; None for
+            every type but WordPiece.
         lone_surrogates: what stands in for half a surrogate pair, which UTF-8 cannot carry.
     """
 
-    type: str
+    type: TokenizerType
     file: str
     vocab: str | None
     vocab_size: int
     max_length: int
     pad_id: int
-    pad_side: Literal["right"]
+    pad_side: PadSide
+    pad_token: str
     cls_token: str
     sep_token: str
     unk_token: str
-    lowercase: bool
-    strip_accents: bool
-    clean_text: bool
-    handle_chinese_chars: bool
+    mask_token: str | None
+    cls_position: Literal["first", "last"]
+    token_types: Literal["none", "in_graph"]
+    lowercase: bool | None
+    strip_accents: bool | None
+    clean_text: bool | None
+    handle_chinese_chars: bool | None
     lone_surrogates: str = "\ufffd"
 
 
@@ -165,10 +202,16 @@ class ArtifactSpec:
 
 @dataclass(frozen=True, slots=True)
 class SourceSpec:
-    """Where the weights came from: a name, a hub revision if any, SHA-256 of the safetensors."""
+    """Where the weights came from: a name, a hub revision if any, SHA-256 of the safetensors.
+
+    Attributes:
+        architecture: the class in transformers.
+        family: its ``model_type``, such as ``distilbert``.
+    """
 
     model: str
     architecture: str
+    family: str
     revision: str | None
     sha256: str
     parameters: int
@@ -186,7 +229,12 @@ class DataSpec:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """Everything about a bundle. `schema_version` is checked before anything else is read."""
+    """Everything about a bundle.
+
+    Attributes:
+        schema_version: checked before anything else is read. Version 1 is read, too, as what it
+            means in version 2; the number stays the file's.
+    """
 
     schema_version: int
     name: str
@@ -200,9 +248,20 @@ class Manifest:
     tools: dict[str, str]
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values (tuples become lists)."""
+        """Plain JSON values (tuples become lists), in the schema of `schema_version`."""
         value: dict[str, Any] = dataclasses.asdict(self)
-        return value
+        return manifest_v1.downgraded(value) if self.schema_version == 1 else value
+
+    @property
+    def contract_sha256(self) -> str:
+        """See the function of this name."""
+        return contract_sha256(
+            self.task,
+            self.tokenizer,
+            self.source,
+            self.data,
+            schema_version=self.schema_version,
+        )
 
     @classmethod
     def from_json(cls, value: object) -> Manifest:
@@ -215,107 +274,70 @@ class Manifest:
         if not isinstance(value, dict):
             raise BundleError("manifest.json is not a JSON object")
         version = value.get("schema_version")
-        if version != SCHEMA_VERSION:
+        if type(version) is not int or not 1 <= version <= SCHEMA_VERSION:
             raise BundleError(
                 f"manifest.json has schema version {version!r}",
-                why=f"this release reads version {SCHEMA_VERSION}",
+                why=f"this release reads the versions 1 to {SCHEMA_VERSION}",
                 todo="use the release that wrote the bundle, or export it again",
             )
-        manifest = _read(cls, value, "manifest")
+        if version == 1:
+            value = manifest_v1.upgraded(value)
+        manifest = read_dataclass(cls, value, "manifest")
         _check(manifest)
         return manifest
 
 
 def contract_sha256(
-    task: TaskSpec, tokenizer: TokenizerSpec, source: SourceSpec, data: DataSpec
+    task: TaskSpec,
+    tokenizer: TokenizerSpec,
+    source: SourceSpec,
+    data: DataSpec,
+    *,
+    schema_version: int = SCHEMA_VERSION,
 ) -> str:
     """Hex SHA-256 of what every artifact of a bundle shares, as canonical JSON.
 
     An artifact can carry this, which ties it to its bundle. It cannot carry the hash of the whole
     manifest, which holds the artifact's own.
+
+    Args:
+        task: the manifest's, as the other parts are.
+        tokenizer: likewise.
+        source: likewise.
+        data: likewise.
+        schema_version: the manifest's: an artifact of an older bundle carries what that schema had.
     """
-    value = {
-        "schema_version": SCHEMA_VERSION,
-        "task": dataclasses.asdict(task),
+    value: dict[str, Any] = {
+        "schema_version": schema_version,
+        # Contracts of classifiers are as they were before there were vectors.
+        "task": {k: v for k, v in dataclasses.asdict(task).items() if k != "pooling" or v},
         "tokenizer": dataclasses.asdict(tokenizer),
         "source": dataclasses.asdict(source),
         "data": dataclasses.asdict(data),
     }
+    if schema_version == 1:
+        value = manifest_v1.downgraded(value)
     text = canonical_json(value, indent=None)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-T = TypeVar("T")
-
-
-def _read(kind: type[T], value: object, where: str) -> T:
-    """Build the dataclass `kind` from JSON, refusing whatever it does not declare."""
-    if not isinstance(value, dict):
-        raise BundleError(f"{where} is not a JSON object")
-    hints = typing.get_type_hints(kind)
-    fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    unknown = sorted(set(value) - set(fields))
-    if unknown:
-        raise BundleError(f"{where} has the unknown field {unknown[0]!r}")
-    arguments = {}
-    for name, field in fields.items():
-        if name in value:
-            arguments[name] = _convert(hints[name], value[name], f"{where}.{name}")
-        elif field.default is dataclasses.MISSING:
-            raise BundleError(f"{where} lacks the field {name!r}")
-    return kind(**arguments)
-
-
-def _convert(hint: Any, value: Any, where: str) -> Any:  # noqa: PLR0911 - one per kind of hint
-    """Check one JSON value against a type hint and return it as Python's own type."""
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin is Literal:
-        if value not in arguments:
-            raise BundleError(f"{where} is {value!r}", why=f"it must be one of {list(arguments)}")
-        return value
-    if origin is tuple:
-        if not isinstance(value, list):
-            raise BundleError(f"{where} is not a list")
-        return tuple(_convert(arguments[0], v, f"{where}[{i}]") for i, v in enumerate(value))
-    if origin is dict:
-        if not isinstance(value, dict):
-            raise BundleError(f"{where} is not a JSON object")
-        return {k: _convert(arguments[1], v, f"{where}.{k}") for k, v in value.items()}
-    if origin in (typing.Union, types.UnionType):
-        for option in arguments:
-            try:
-                return (
-                    None if option is type(None) is type(value) else _convert(option, value, where)
-                )
-            except BundleError:
-                continue
-        raise BundleError(f"{where} has the wrong type")
-    if dataclasses.is_dataclass(hint):
-        return _read(typing.cast("type[Any]", hint), value, where)
-    # bool is an int to Python, not to us; a whole number is a fine float.
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
-        raise BundleError(f"{where} has the wrong type", why=f"expected {hint.__name__}")
-    return value
 
 
 def _check(manifest: Manifest) -> None:
     """What the types cannot say."""
     task = manifest.task
-    if len(task.labels) < 1 or len(set(task.labels)) != len(task.labels):
+    if (len(task.labels) < 1) != task.gives_vectors or len(set(task.labels)) != len(task.labels):
         raise BundleError("manifest.task.labels is empty or names a label twice")
-    if {"single_label": "softmax", "multi_label": "sigmoid"}[task.kind] != task.activation:
+    if task.activation not in _ACTIVATIONS[task.kind]:
         raise BundleError(f"manifest.task: {task.activation} does not belong to {task.kind}")
-    if (task.thresholds is None) != (task.kind == "single_label"):
+    if (task.pooling is not None) != task.gives_vectors:
+        raise BundleError("manifest.task.pooling belongs to vectors, and vectors have one")
+    if (task.thresholds is not None) != (task.kind == "multi_label"):
         raise BundleError("manifest.task.thresholds belong to a multi-label task, one per label")
     if task.thresholds is not None and (
         len(task.thresholds) != len(task.labels)
         or not all(0.0 <= threshold <= 1.0 for threshold in task.thresholds)
     ):
         raise BundleError("manifest.task.thresholds must be one probability per label")
-    if manifest.tokenizer.max_length < 2:
-        raise BundleError("manifest.tokenizer.max_length leaves no room for the special tokens")
+    _check_tokenizer(manifest.tokenizer)
     if not manifest.artifacts:
         raise BundleError("manifest.artifacts is empty")
     for artifact in manifest.artifacts:
@@ -325,6 +347,25 @@ def _check(manifest: Manifest) -> None:
     paths = [entry.path for entry in entries]
     if len(set(paths)) != len(paths):
         raise BundleError("manifest.json names a file twice")
+
+
+def _check_tokenizer(tokenizer: TokenizerSpec) -> None:
+    if tokenizer.max_length < 2:
+        raise BundleError("manifest.tokenizer.max_length leaves no room for the special tokens")
+    if not 0 <= tokenizer.pad_id < tokenizer.vocab_size:
+        raise BundleError("manifest.tokenizer.pad_id is not in the vocabulary")
+    of_wordpiece = (
+        tokenizer.vocab,
+        tokenizer.lowercase,
+        tokenizer.strip_accents,
+        tokenizer.clean_text,
+        tokenizer.handle_chinese_chars,
+    )
+    if any((value is None) == (tokenizer.type == "WordPiece") for value in of_wordpiece):
+        raise BundleError(
+            f"manifest.tokenizer: vocab and BertNormalizer's flags contradict {tokenizer.type}",
+            why="WordPiece has all of them, another type has none",
+        )
 
 
 def _check_artifact(artifact: ArtifactSpec, max_length: int) -> None:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from tokenizers import Tokenizer
 
 from runtime.errors import BundleError
-from runtime.manifest import TokenizerSpec
+from runtime.manifest import PadSide, TokenizerSpec
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -45,7 +45,7 @@ class TextTokenizer:
         self._tokenizer.enable_truncation(max_length=spec.max_length)
 
     def ids(self, text: str) -> list[int]:
-        """Ids of one text: [CLS] … [SEP], at most max_length of them.
+        """Ids of one text with its special tokens, at most max_length of them.
 
         Any string is accepted: lone surrogates, which UTF-8 cannot carry, become the manifest's
         replacement first.
@@ -68,9 +68,9 @@ class TextTokenizer:
 
 
 def batch_of(
-    sequences: Sequence[Sequence[int]], pad_id: int
+    sequences: Sequence[Sequence[int]], pad_id: int, pad_side: PadSide = "right"
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
-    """Pad sequences on the right to the longest of them.
+    """Pad sequences on one side to the longest of them.
 
     Returns:
         input_ids and attention_mask, both int32 [sequences, longest].
@@ -79,6 +79,7 @@ def batch_of(
     input_ids = np.full((len(sequences), longest), pad_id, dtype=np.int32)
     attention_mask = np.zeros((len(sequences), longest), dtype=np.int32)
     for row, ids in enumerate(sequences):
-        input_ids[row, : len(ids)] = ids
-        attention_mask[row, : len(ids)] = 1
+        start = 0 if pad_side == "right" else longest - len(ids)
+        input_ids[row, start : start + len(ids)] = ids
+        attention_mask[row, start : start + len(ids)] = 1
     return input_ids, attention_mask

@@ -62,21 +62,33 @@ def edge_texts(
     Built by repeating a word that is one token, so that every length of an artifact is exercised.
     Beyond max_length the text is cut, which is the point of it.
     """
-    word = _one_token_word(tokenizer, spec)
+    word, joint = _one_token_word(tokenizer, spec)
     texts = {}
     for length in lengths:
         for ids in (length - 1, length, length + 1):
             if ids >= 3:
-                texts[f"ids_{ids}"] = " ".join([word] * (ids - 2))
+                texts[f"ids_{ids}"] = joint.join([word] * (ids - 2))
     return texts
 
 
-def _one_token_word(tokenizer: Tokenizer, spec: TokenizerSpec) -> str:
-    """The first plain word of the vocabulary that becomes one token, in the order of ids."""
+# What byte-level BPE and SentencePiece write for a space.
+_SPACES = "\u0120\u2581"
+
+
+def _one_token_word(tokenizer: Tokenizer, spec: TokenizerSpec) -> tuple[str, str]:
+    """The first plain word that is one token however often it stands there, and what joins them.
+
+    In the order of ids; where no word will do, a letter without spaces.
+    """
     vocab = sorted(tokenizer.get_vocab(with_added_tokens=False).items(), key=lambda item: item[1])
-    candidates = (token for token, _ in vocab if token.isascii() and token.isalpha())
-    for token in candidates:
-        ids = tokenizer.encode(f"{token} {token}", add_special_tokens=False).ids
-        if len(ids) == 2 and tokenizer.token_to_id(spec.unk_token) not in ids:
-            return token
-    return "."
+    tokens = [token.lstrip(_SPACES) for token, _ in vocab]
+    unknown = tokenizer.token_to_id(spec.unk_token)
+    for joint, found in ((" ", str.isalpha), ("", str.isprintable)):
+        for token in tokens:
+            if not (token and token.isascii() and found(token)):
+                continue
+            text = joint.join([token] * 5)
+            ids = tokenizer.encode(text, add_special_tokens=False).ids
+            if len(ids) == 5 and unknown not in ids:
+                return token, joint
+    return ".", " "

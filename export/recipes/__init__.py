@@ -7,13 +7,14 @@ that a reader sees how much room there is; change a threshold only with a new ob
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.resources import files
+from typing import Any
 
 from runtime.errors import UserError
 
 _FIELDS = {"target", "name", "version", "precision", "file", "summary", "weights", "gate"}
-_OPTIONAL = {"default", "options", "activations"}
+_OPTIONAL = {"default", "options", "activations", "vector_gate", "family_gate"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,14 @@ class WeightsRule:
 
 
 @dataclass(frozen=True, slots=True)
+class FamilyGate:
+    """Limits of one family of models and what was observed, architecture → figure → number."""
+
+    gate: dict[str, dict[str, float]]
+    observed: dict[str, dict[str, float]]
+
+
+@dataclass(frozen=True, slots=True)
 class Recipe:
     """One way to make an artifact.
 
@@ -58,6 +67,9 @@ class Recipe:
         default: whether it is made where no RECIPE is named.
         options: the target's own settings.
         activations: ``float``, or ``int8`` where activations are quantized with stored ranges.
+        vector_gate, vector_observed: as `gate` and `observed`, for artifacts that give sentence
+            vectors; empty where nobody has measured them.
+        families: family → limits that were measured to be others for it.
     """
 
     target: str
@@ -73,6 +85,26 @@ class Recipe:
     default: bool = True
     options: dict[str, str] = field(default_factory=dict)
     activations: str = "float"
+    vector_gate: dict[str, dict[str, float]] = field(default_factory=dict)
+    vector_observed: dict[str, dict[str, float]] = field(default_factory=dict)
+    families: dict[str, FamilyGate] = field(default_factory=dict)
+
+    def for_family(self, name: str) -> Recipe:
+        """The recipe with the limits of a family in place of the general ones."""
+        if name not in self.families:
+            return self
+        own = self.families[name]
+        gate, observed = (
+            {
+                architecture: {
+                    figure: special.get(architecture, {}).get(figure, number)
+                    for figure, number in numbers.items()
+                }
+                for architecture, numbers in general.items()
+            }
+            for general, special in ((self.gate, own.gate), (self.observed, own.observed))
+        )
+        return replace(self, gate=gate, observed=observed)
 
     @property
     def quantizes(self) -> bool:
@@ -110,13 +142,14 @@ def parse_recipe(text: str, origin: str) -> Recipe:
     if odd_fields := (set(value) ^ _FIELDS) - _OPTIONAL:
         odd = ", ".join(sorted(odd_fields))
         raise UserError(f"recipe {origin} has missing or unknown fields", why=odd)
-    gate: dict[str, dict[str, float]] = {}
-    observed: dict[str, dict[str, float]] = {}
     try:
         rules = {kind: WeightsRule(**value["weights"][kind]) for kind in ("linear", "embedding")}
-        for architecture, limits in value["gate"].items():
-            gate[architecture] = {k: float(v["limit"]) for k, v in limits.items()}
-            observed[architecture] = {k: float(v["observed"]) for k, v in limits.items()}
+        gate, observed = _gate(value["gate"])
+        vector_gate, vector_observed = _gate(value.get("vector_gate", {}))
+        families = {
+            family: FamilyGate(*_gate(limits))
+            for family, limits in value.get("family_gate", {}).items()
+        }
     except (KeyError, TypeError, AttributeError) as error:
         raise UserError(f"recipe {origin} is incomplete", why=repr(error)) from error
     return Recipe(
@@ -133,4 +166,19 @@ def parse_recipe(text: str, origin: str) -> Recipe:
         default=value.get("default", True),
         options=value.get("options", {}),
         activations=value.get("activations", "float"),
+        vector_gate=vector_gate,
+        vector_observed=vector_observed,
+        families=families,
     )
+
+
+def _gate(value: dict[str, Any]) -> tuple[dict[str, dict[str, float]], dict[str, dict[str, float]]]:
+    """Limits and observed values, architecture → figure → number."""
+    columns = [
+        {
+            architecture: {name: float(entry[column]) for name, entry in limits.items()}
+            for architecture, limits in value.items()
+        }
+        for column in ("limit", "observed")
+    ]
+    return columns[0], columns[1]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from runtime.errors import MissingExtraError, UserError
-from runtime.manifest import ArtifactSpec, TaskSpec, TensorSpec
+from runtime.manifest import ArtifactSpec, PadSide, TaskSpec, TensorSpec
 
 if TYPE_CHECKING:
     import numpy as np
@@ -112,6 +112,7 @@ class Source:
             one is the tokenizer's max_length. A format with free shapes ignores them.
         task: labels and activation.
         pad_id: id that fills a sequence up.
+        pad_side: where it does.
         metadata: for the artifact.
         calibration: ids of training texts with special tokens, not padded, each at most
             lengths[-1] long; for recipes that need to see activations.
@@ -123,6 +124,7 @@ class Source:
     pad_id: int
     metadata: ArtifactMetadata
     calibration: tuple[tuple[int, ...], ...] = ()
+    pad_side: PadSide = "right"
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,8 @@ def original_parameters(reference: Reference) -> dict[str, Floats]:
 def layer_norm_epsilon(reference: Reference) -> float:
     """The epsilon that all of the model's LayerNorms have, in double precision.
 
+    A model without one, such as MobileBERT, has no use for it: the configuration's is returned.
+
     Raises:
         UserError: they do not share one.
     """
@@ -32,6 +34,8 @@ def layer_norm_epsilon(reference: Reference) -> float:
 
     model: Any = reference.module.model
     epsilons = {module.eps for module in model.modules() if isinstance(module, nn.LayerNorm)}
+    if not epsilons:
+        return float(model.config.layer_norm_eps)
     if len(epsilons) != 1:
         raise UserError(f"the model's LayerNorms have the epsilons {sorted(epsilons)}")
     return float(epsilons.pop())

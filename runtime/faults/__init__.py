@@ -67,4 +67,7 @@ def read_artifact(path: Path, spec: ArtifactSpec) -> Artifact:
             f"no fault can be planted in {spec.path}",
             why=f"it is {spec.format}, and this release edits {', '.join(modules)}",
         )
-    return modules[spec.format].read(path, spec)
+    artifact = modules[spec.format].read(path, spec)
+    for graph in artifact.graphs:
+        graph.vectors = any(output.name == "embedding" for output in spec.outputs)
+    return artifact

@@ -18,6 +18,8 @@ from runtime.faults.graph import (
 )
 
 _MASKING = -100.0
+# Rows of a table of token types, at most; a table of positions has more.
+_SEGMENTS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,8 @@ def classifier(graph: Graph) -> Node:
     Raises:
         NotApplicable: there is none.
     """
+    if graph.vectors:
+        raise NotApplicable("it gives a sentence vector and has no classifier")
     return _last(graph.behind(graph.logits, (LINEAR,)), LINEAR, "a layer that gives the logits")
 
 
@@ -69,7 +73,8 @@ def blocks(graph: Graph) -> tuple[Block, ...]:
             if not any(later.kind == PRODUCT for later in graph.after(node.outputs)):
                 continue  # the classifier's own
             (start,) = list(node.inputs.values())[:1]
-            scores = _last(graph.behind(start, (PRODUCT,)), PRODUCT, "attention scores")
+            # The first: XLNet adds products with distances and segments, which come after it.
+            scores = _first(graph.behind(start, (PRODUCT,)), PRODUCT, "attention scores")
             context = _first(graph.after(node.outputs), PRODUCT, "a product with the values")
             query, key = list(scores.inputs.values())[:2]
             weights = {name for n in graph.after(node.outputs) for name in n.outputs}
@@ -90,7 +95,8 @@ def _block(
 ) -> Block:
     out = _first(graph.after(context.outputs), LINEAR, "a layer behind the attention")
     later = [node for node in graph.after(out.outputs) if node.kind == LINEAR]
-    if len(later) < 3:  # feed-forward twice, then at least the classifier
+    # Feed-forward twice, then at least the classifier where there is one.
+    if len(later) < (2 if graph.vectors else 3):
         raise NotApplicable("no feed-forward layers follow the attention")
     return Block(
         attention,
@@ -107,11 +113,14 @@ def two_blocks(graph: Graph) -> tuple[Block, Block]:
     """The first and the last block.
 
     Raises:
-        NotApplicable: there is only one.
+        NotApplicable: there is only one, or one that runs again and again.
     """
     found = blocks(graph)
     if len(found) < 2:
         raise NotApplicable("it has one encoder block")
+    first, last = (block.inner for block in (found[0], found[-1]))
+    if first.inputs[first.matrix] == last.inputs[last.matrix]:
+        raise NotApplicable("its encoder blocks share their weights")
     return found[0], found[-1]
 
 
@@ -132,10 +141,16 @@ def position_table(graph: Graph) -> Weight:
     """
     words = _word_lookup(graph)
     width = (graph.stored_shape(words.inputs[words.matrix]) or (0,))[-1]
-    for node in graph.nodes:
-        shape = graph.stored_shape(node.inputs[node.matrix]) if node.kind == LOOKUP else None
-        if shape is not None and shape[-1] == width and node is not words:
-            return graph.weight(node)
+    lookups = {
+        shape: node
+        for node in graph.nodes
+        if node.kind == LOOKUP and node is not words
+        if (shape := graph.stored_shape(node.inputs[node.matrix])) is not None
+        if len(shape) > 1 and shape[-2] > _SEGMENTS and shape[-1] > 1
+    }
+    # As wide as the words' where there is one: MobileBERT's words are narrower than all else.
+    for shape in sorted(lookups, key=lambda shape: (shape[-1] != width, -shape[-2])):
+        return graph.weight(lookups[shape])
     for node in graph.after(words.outputs):
         for parameter, name in node.inputs.items():
             shape = graph.stored_shape(name) or ()

@@ -51,15 +51,18 @@ def swapped_words(bundle: Bundle, golden: Golden) -> Bundle:
     """Two words of the vocabulary have each other's id."""
     path, value = _tokenizer(bundle)
     words = value.get("model", {}).get("vocab")
-    if not isinstance(words, dict):
+    if not isinstance(words, dict | list):
         raise NotApplicable("its vocabulary is no table of words")
     special = {entry["id"] for entry in value.get("added_tokens", ())}
     used = Counter(i for case in golden.cases for i in set(case.input_ids) if i not in special)
     if len(used) < 2:
         raise NotApplicable("the texts hold fewer than two words")
-    names = {number: word for word, number in words.items()}
     (first, _), (second, _) = used.most_common(2)
-    words[names[first]], words[names[second]] = second, first
+    if isinstance(words, list):  # Unigram: the place in the list is the id
+        words[first], words[second] = words[second], words[first]
+    else:
+        names = {number: word for word, number in words.items()}
+        words[names[first]], words[names[second]] = second, first
     path.write_text(json.dumps(value), encoding="utf-8")
     return bundle
 
@@ -67,6 +70,8 @@ def swapped_words(bundle: Bundle, golden: Golden) -> Bundle:
 def reversed_labels(bundle: Bundle, _: Golden) -> Bundle:
     """The manifest names the labels in reverse, and labels.txt as before."""
     task = bundle.manifest.task
+    if task.gives_vectors:
+        raise NotApplicable("a sentence vector has no labels")
     turned = replace(task, labels=task.labels[::-1])
     return Bundle(bundle.path, replace(bundle.manifest, task=turned))
 

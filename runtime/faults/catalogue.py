@@ -23,7 +23,7 @@ from runtime.faults.anatomy import (
     word_table,
 )
 from runtime.faults.graph import GELU, Activation, Array, Ending, Graph, Node, NotApplicable
-from runtime.golden import VALIDATION, Golden
+from runtime.golden import NATURAL, VALIDATION, Golden
 from runtime.manifest import TaskSpec
 
 
@@ -148,7 +148,8 @@ def flipped_small_sign(graph: Graph, _: Context) -> None:
 
 def dropped_frequent_row(graph: Graph, context: Context) -> None:
     """The embedding of the commonest word, which many texts hold and many do not, is zero."""
-    texts = [set(case.input_ids) for case in context.golden.cases if case.set == VALIDATION]
+    kinds = NATURAL if context.task.gives_vectors else (VALIDATION,)
+    texts = [set(case.input_ids) for case in context.golden.cases if case.set in kinds]
     counts = Counter(i for ids in texts for i in ids)
     usual = [(n, -i) for i, n in counts.items() if n < 0.9 * len(texts)]
     if not usual:
@@ -161,7 +162,8 @@ def dropped_rare_row(graph: Graph, context: Context) -> None:
     """The embedding of a word that no text of the gate holds is zero."""
     table = word_table(graph)
     used = {i for case in context.golden.cases for i in case.input_ids}
-    free = [i for i in range(len(table.values)) if i not in used]
+    # The padding's row is zero already.
+    free = [i for i, row in enumerate(table.values) if i not in used and row.any()]
     if not free:
         raise NotApplicable("the texts of the gate hold every word")
     table.clear(slice(free[-1], free[-1] + 1))
@@ -210,6 +212,8 @@ def swapped_query_key(graph: Graph, _: Context) -> None:
     """Queries and keys of one block hold each other's weights."""
     block = _first_block(graph)
     graph.weight(block.query).exchange(graph.weight(block.key))
+    if graph.bias(block.query) is None and graph.bias(block.key) is None:
+        return
     query, key = _bias(graph, block.query), _bias(graph, block.key)
     kept = query.copy()
     query[...] = key

@@ -145,8 +145,10 @@ class Graph(ABC):
     Attributes:
         nodes: operations in the order of execution, constants left out.
         ids, mask, logits: names of the inputs and of the output.
+        vectors: whether that output is a sentence vector.
     """
 
+    vectors = False
     nodes: tuple[Node, ...]
     ids: str
     mask: str

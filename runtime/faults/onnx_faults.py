@@ -178,6 +178,8 @@ class OnnxGraph(Graph):
 
     def set_activation(self, node: Node, activation: Activation) -> None:
         """See `Graph`."""
+        if activation == "tanh" and any(a.s == b"tanh" for a in node.raw.attribute):
+            raise NotApplicable("its GELU is the tanh approximation as it is")
         del node.raw.attribute[:]
         if activation == "relu":
             node.raw.op_type = "Relu"

@@ -181,6 +181,8 @@ class TfliteGraph(Graph):
     def set_activation(self, node: Node, activation: Activation) -> None:
         """See `Graph`."""
         if activation == "tanh":
+            if node.raw.builtinOptions.approximate:
+                raise NotApplicable("its GELU is the tanh approximation")
             node.raw.builtinOptions.approximate = True
             return
         node.raw.opcodeIndex = self._opcode("RELU")

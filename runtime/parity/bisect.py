@@ -34,7 +34,7 @@ from runtime.sessions.base import (
     TappingSession,
 )
 from runtime.sessions.taps import Tapped
-from runtime.trace import TRACE, ReferenceTrace, TraceCase, read_trace
+from runtime.trace import ReferenceTrace, TraceCase, trace_of
 
 # An error that is this share of one that left its budget came with it …
 _GROWTH = 0.5
@@ -155,7 +155,7 @@ def bisect(
         UserError: the bundle has no trace, or the runtime is missing, refuses the artifact or
             cannot show what is inside.
     """
-    trace = trace or read_trace(bundle.file(TRACE))
+    trace = trace or trace_of(bundle)
     session = open_session(bundle.file(artifact.path), artifact, settings)
     if not isinstance(session, TappingSession):
         return _unknown(artifact, f"the runtime of {artifact.format} shows nothing of the inside")
@@ -185,7 +185,7 @@ def layer_errors(
     Raises:
         UserError: as `bisect`.
     """
-    trace = trace or read_trace(bundle.file(TRACE))
+    trace = trace or trace_of(bundle)
     session = open_session(bundle.file(artifact.path), artifact, settings)
     if not isinstance(session, TappingSession):
         return ()

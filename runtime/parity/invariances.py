@@ -122,7 +122,7 @@ def measure_invariances(
     """
     if not cases:
         return {}
-    probe = _Probe(cases, alone, settings.pad_id)
+    probe = _Probe(cases, alone, settings)
     lengths = artifact.lengths or ()
     one_row = any(tensor.shape[:1] == (1,) for tensor in artifact.inputs)
     changes = {
@@ -146,13 +146,16 @@ class _Probe:
     """Cases and what they gave alone."""
 
     def __init__(
-        self, cases: Sequence[GoldenCase], alone: npt.NDArray[np.float32], pad_id: int
+        self,
+        cases: Sequence[GoldenCase],
+        alone: npt.NDArray[np.float32],
+        settings: SessionSettings,
     ) -> None:
         self._ids = [np.array([case.input_ids], dtype=np.int32) for case in cases]
         self._masks = [np.array([case.attention_mask], dtype=np.int32) for case in cases]
         self._sizes = [len(case.input_ids) for case in cases]
         self._alone = alone
-        self._pad_id = pad_id
+        self._pad_id, self._side = settings.pad_id, settings.pad_side
 
     def same(self, session: Session, order: Sequence[int]) -> float:
         """Each by itself, in this order."""
@@ -197,7 +200,10 @@ class _Probe:
 
     def _padded(self, i: int, length: int | None = None) -> tuple[Ids, Ids]:
         length = self._sizes[i] if length is None else length
-        return pad_to(self._ids[i], length, self._pad_id), pad_to(self._masks[i], length, 0)
+        return (
+            pad_to(self._ids[i], length, self._pad_id, self._side),
+            pad_to(self._masks[i], length, 0, self._side),
+        )
 
     def _change(self, logits: Logits, rows: list[int]) -> float:
         expected = self._alone[rows]

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from runtime.errors import UserError
-from runtime.manifest import ArtifactSpec, TokenizerSpec
+from runtime.manifest import ArtifactSpec, PadSide, TokenizerSpec
 
 if TYPE_CHECKING:
     from runtime.sessions.taps import Tapped
@@ -26,6 +26,7 @@ class SessionSettings:
     Attributes:
         threads: threads inside one run; 1 makes figures comparable and repeatable.
         pad_id: id that fills a sequence up to a length that the artifact has.
+        pad_side: where it does.
         vocab_size: ids run from 0 to vocab_size - 1; None leaves the check to the runtime.
         backend: which of a format's runtimes, where there are several; ``auto`` takes the one that
             a device would.
@@ -37,6 +38,7 @@ class SessionSettings:
     vocab_size: int | None = None
     backend: str = "auto"
     compute_unit: str = "all"
+    pad_side: PadSide = "right"
 
     @classmethod
     def of(
@@ -48,7 +50,14 @@ class SessionSettings:
         compute_unit: str = "all",
     ) -> SessionSettings:
         """Settings for artifacts that read this tokenizer's ids."""
-        return cls(threads, tokenizer.pad_id, tokenizer.vocab_size, backend, compute_unit)
+        return cls(
+            threads,
+            tokenizer.pad_id,
+            tokenizer.vocab_size,
+            backend,
+            compute_unit,
+            tokenizer.pad_side,
+        )
 
 
 class Session(Protocol):
@@ -59,7 +68,8 @@ class Session(Protocol):
 
         Args:
             input_ids: int32 [batch, length]; any length up to the artifact's longest.
-            attention_mask: int32 [batch, length], 1 for a token and 0 for padding on the right.
+            attention_mask: int32 [batch, length], 1 for a token and 0 for padding, which is on the
+                side that the settings name.
 
         Returns:
             float32 [batch, labels].
@@ -211,7 +221,8 @@ def check_batch(
         )
 
 
-def pad_to(array: Ids, length: int, value: int) -> Ids:
-    """Fill int32 [batch, n] up on the right to [batch, length]; n must not be above length."""
+def pad_to(array: Ids, length: int, value: int, side: PadSide = "right") -> Ids:
+    """Fill int32 [batch, n] up on one side to [batch, length]; n must not be above length."""
     missing = length - array.shape[1]
-    return np.pad(array, ((0, 0), (0, missing)), constant_values=value).astype(np.int32)
+    along = (0, missing) if side == "right" else (missing, 0)
+    return np.pad(array, ((0, 0), along), constant_values=value).astype(np.int32)

@@ -89,6 +89,8 @@ class CoreMLSession:
         self._package = package
         self._lengths = spec.lengths
         self._longest = spec.lengths[-1] if spec.lengths else signature_of(package).longest
+        # A classifier has a label and probabilities besides.
+        self._output = next(o.name for o in spec.outputs if o.name in ("logits", "embedding"))
         self._settings = settings
 
     def run(self, input_ids: Ids, attention_mask: Ids) -> Logits:
@@ -97,7 +99,7 @@ class CoreMLSession:
         Args:
             input_ids: int32 [batch, length]; filled up to the shortest length of the package that
                 holds it.
-            attention_mask: int32 [batch, length], 1 for a token and 0 for padding on the right.
+            attention_mask: int32 [batch, length], 1 for a token and 0 for padding.
 
         Returns:
             float32 [batch, labels].
@@ -118,8 +120,7 @@ class CoreMLSession:
             raise UserError(f"the package has the lengths {self._lengths}, not {length}")
         if input_ids.shape[-1] > length:
             raise UserError(f"a sequence has {input_ids.shape[-1]} ids, more than {length}")
-        ids = pad_to(input_ids, length, self._settings.pad_id)
-        return self.run(ids, pad_to(attention_mask, length, 0))
+        return self.run(*self._filled(length, input_ids, attention_mask))
 
     def run_exact(self, input_ids: Ids, attention_mask: Ids) -> Logits:
         """As `run`, every activation in float32 and none quantized.
@@ -162,7 +163,7 @@ class CoreMLSession:
 
     def _logits(self, input_ids: Ids, attention_mask: Ids, *, exact: bool) -> Logits:
         outputs = self._outputs(input_ids, attention_mask, exact=exact)
-        return np.concatenate([np.asarray(o["logits"], dtype=np.float32) for o in outputs])
+        return np.concatenate([np.asarray(o[self._output], dtype=np.float32) for o in outputs])
 
     def _tap(self, input_ids: Ids, attention_mask: Ids, *, exact: bool) -> Tapped:
         check_batch(input_ids, attention_mask, self._longest, self._settings.vocab_size)
@@ -174,11 +175,14 @@ class CoreMLSession:
         length = input_ids.shape[1]
         if self._lengths:
             length = min(n for n in self._lengths if n >= length)
-        ids = pad_to(input_ids, length, self._settings.pad_id)
-        mask = pad_to(attention_mask, length, 0)
+        ids, mask = self._filled(length, input_ids, attention_mask)
         rows = range(len(ids))
         feeds = ({"input_ids": ids[i : i + 1], "attention_mask": mask[i : i + 1]} for i in rows)
         return [self._runtime.run(feed, exact=exact) for feed in feeds]
+
+    def _filled(self, length: int, input_ids: Ids, attention_mask: Ids) -> tuple[Ids, Ids]:
+        pad_id, side = self._settings.pad_id, self._settings.pad_side
+        return pad_to(input_ids, length, pad_id, side), pad_to(attention_mask, length, 0, side)
 
 
 class _ReferenceRuntime:

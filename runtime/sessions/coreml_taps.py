@@ -47,8 +47,8 @@ def tap_package(package: Package, executor: Executor, feed: Mapping[str, Ids]) -
                 moves=operation.kind in _MOVES,
             )
         )
-    logits = np.asarray(outputs["logits"], dtype=np.float32)
-    return Tapped(logits, "logits", tuple(taps))
+    name = "logits" if "logits" in outputs else "embedding"
+    return Tapped(np.asarray(outputs[name], dtype=np.float32), name, tuple(taps))
 
 
 def _stored(package: Package) -> dict[str, int]:

@@ -178,8 +178,11 @@ class LiteRtSession:
 
     def _run(self, input_ids: Ids, attention_mask: Ids, lengths: tuple[int, ...]) -> Logits:
         check_batch(input_ids, attention_mask, None, self._settings.vocab_size)
-        # Tokens of each row: up to its last 1. The argmax of a reversed row is its last 1's place.
-        tokens = attention_mask.shape[1] - np.argmax(attention_mask[:, ::-1], axis=1)
+        # Each row is cut to its tokens: up to its last 1, or with padding on the left from its
+        # first one. The argmax of a reversed row is its last 1's place.
+        side = self._settings.pad_side
+        towards = attention_mask[:, ::-1] if side == "right" else attention_mask
+        tokens = attention_mask.shape[1] - np.argmax(towards, axis=1)
         if not attention_mask.any(axis=1).all():
             row = int(np.argmin(attention_mask.any(axis=1)))
             raise UserError(f"row {row} has no token", why="its attention_mask is 0 everywhere")
@@ -191,15 +194,16 @@ class LiteRtSession:
         out = np.empty((len(input_ids), self._labels), dtype=np.float32)
         for row, count in enumerate(tokens):
             length = next(known for known in lengths if known >= count)
-            place = (slice(row, row + 1), slice(count))
+            columns = slice(count) if side == "right" else slice(ids.shape[1] - count, None)
+            place = (slice(row, row + 1), columns)
             out[row] = self._run_row(length, ids[place], attention_mask[place])
         return out
 
     def _run_row(self, length: int, ids: Ids, mask: Ids) -> Logits:
         try:
             result: Mapping[str, Logits] = self._runners[length](
-                input_ids=pad_to(ids, length, self._settings.pad_id),
-                attention_mask=pad_to(mask, length, 0),
+                input_ids=pad_to(ids, length, self._settings.pad_id, self._settings.pad_side),
+                attention_mask=pad_to(mask, length, 0, self._settings.pad_side),
             )
         except RuntimeError as error:
             # Kernels check their indices; the message grows with every failure, so it is not shown.

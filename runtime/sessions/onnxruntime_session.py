@@ -101,7 +101,7 @@ class OnnxruntimeSession:
 
         Args:
             input_ids: int32 [batch, length].
-            attention_mask: int32 [batch, length], 1 for a token and 0 for padding on the right.
+            attention_mask: int32 [batch, length], 1 for a token and 0 for padding.
 
         Returns:
             float32 [batch, labels].

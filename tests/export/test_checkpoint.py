@@ -7,9 +7,15 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import BertConfig, BertForSequenceClassification
+from transformers import (
+    BertConfig,
+    BertForSequenceClassification,
+    GPT2Config,
+    GPT2ForSequenceClassification,
+)
 
 from export.checkpoint import find_checkpoint, load_classifier, load_tokenizer
+from export.families import families
 from runtime.errors import UserError
 
 
@@ -36,10 +42,11 @@ def test_a_good_checkpoint(copied: Path) -> None:
 
 
 def test_another_architecture_is_refused_by_name(tmp_path: Path) -> None:
-    config = BertConfig(hidden_size=32, num_hidden_layers=1, num_attention_heads=2, vocab_size=50)
-    BertForSequenceClassification(config).save_pretrained(tmp_path)
-    with pytest.raises(UserError, match="is a bert checkpoint"):
+    config = GPT2Config(n_embd=32, n_layer=1, n_head=2, vocab_size=50)
+    GPT2ForSequenceClassification(config).save_pretrained(tmp_path)
+    with pytest.raises(UserError, match="is a gpt2 checkpoint") as caught:
         find_checkpoint(str(tmp_path))
+    assert all(family.title in caught.value.why for family in families().values())
 
 
 def test_another_architecture_with_a_false_name(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from export.families import families
 from export.recipes import WeightsRule, parse_recipe, recipes
 from export.targets import targets
 from export.targets.base import Description, WeightInfo, resolve_options
@@ -24,6 +25,26 @@ def test_every_recipe_has_a_whole_gate_beside_what_was_observed(recipe: Any) -> 
             seen = recipe.observed[architecture][name]
             good = seen <= limit if FIGURES[name].bound == "max" else seen >= limit
             assert good, f"{name}: observed {seen}, limit {limit}"
+
+
+@pytest.mark.parametrize("recipe", ALL, ids=lambda r: f"{r.target}-{r.name}")
+def test_a_familys_limits_stand_in_for_general_ones(recipe: Any) -> None:
+    assert recipe.for_family("distilbert") == recipe
+    for name, own in recipe.families.items():
+        assert name in families()
+        found = recipe.for_family(name)
+        for architecture, limits in own.gate.items():
+            # A misspelt figure would change nothing.
+            assert set(limits) <= set(recipe.gate[architecture])
+            for figure, limit in limits.items():
+                assert found.gate[architecture][figure] == limit
+                assert found.gate[architecture][figure] != recipe.gate[architecture][figure]
+                seen = found.observed[architecture][figure]
+                assert seen == own.observed[architecture][figure]
+                assert seen <= limit if FIGURES[figure].bound == "max" else seen >= limit
+        assert {k: set(v) for k, v in found.gate.items()} == {
+            k: set(v) for k, v in recipe.gate.items()
+        }
 
 
 def test_every_target_has_default_recipes_for_float_and_int8() -> None:

@@ -47,7 +47,7 @@ def test_wrong_types_are_refused_everywhere(value: dict[str, Any]) -> None:
             if path[-1] in (
                 "thresholds",
                 "revision",
-                "vocab",
+                "mask_token",
                 "lengths",
                 "bits",
                 "sha256",
@@ -81,7 +81,8 @@ def _put(value: Any, path: tuple[Any, ...], new: Any) -> Any:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda m: m.update(schema_version=2), "schema version 2"),
+        (lambda m: m.update(schema_version=3), "schema version 3"),
+        (lambda m: m.update(schema_version=True), "schema version True"),
         (lambda m: m.update(extra=1), "unknown field 'extra'"),
         (lambda m: m["task"].update(activation="sigmoid"), "does not belong"),
         (lambda m: m["task"].update(activation="relu"), "must be one of"),
@@ -89,7 +90,12 @@ def _put(value: Any, path: tuple[Any, ...], new: Any) -> Any:
         (lambda m: m["task"].update(labels=[]), "empty"),
         (lambda m: m["task"].update(thresholds=[0.5] * 3), "thresholds"),
         (lambda m: m["tokenizer"].update(max_length=1), "no room"),
-        (lambda m: m["tokenizer"].update(pad_side="left"), "must be one of"),
+        (lambda m: m["tokenizer"].update(pad_side="both"), "must be one of"),
+        (lambda m: m["tokenizer"].update(pad_id=10**6), "not in the vocabulary"),
+        (lambda m: m["tokenizer"].update(type="Unigram"), "contradict Unigram"),
+        (lambda m: m["tokenizer"].update(vocab=None), "contradict WordPiece"),
+        (lambda m: m["tokenizer"].update(lowercase=None), "contradict WordPiece"),
+        (lambda m: m["tokenizer"].update(cls_position="middle"), "must be one of"),
         (lambda m: m.update(artifacts=[]), "artifacts is empty"),
         (lambda m: m["artifacts"].append(m["artifacts"][0]), "twice"),
         (lambda m: m["artifacts"][-1].update(lengths=[64, 32]), "ascending"),
@@ -97,6 +103,47 @@ def _put(value: Any, path: tuple[Any, ...], new: Any) -> Any:
     ],
 )
 def test_contradictions_are_refused(value: dict[str, Any], change: Any, message: str) -> None:
+    change(value)
+    with pytest.raises(BundleError, match=message):
+        Manifest.from_json(value)
+
+
+V1 = json.loads((Path(__file__).parent / "fixtures" / "manifest_v1.json").read_bytes())
+
+
+def test_version_1_is_read_as_what_it_means() -> None:
+    """The manifest of a bundle that the last release with schema version 1 made."""
+    manifest = Manifest.from_json(V1)
+    tokenizer = manifest.tokenizer
+    assert (manifest.schema_version, manifest.source.family) == (1, "distilbert")
+    assert (tokenizer.type, tokenizer.pad_side, tokenizer.cls_position) == (
+        "WordPiece",
+        "right",
+        "first",
+    )
+    assert (tokenizer.pad_token, tokenizer.mask_token) == ("[PAD]", "[MASK]")
+    assert tokenizer.token_types == "none"
+    assert json.loads(json.dumps(manifest.to_json())) == V1
+
+
+def test_the_contract_of_version_1_is_what_its_artifacts_carry() -> None:
+    # Read from that bundle's Core ML package: user-defined key mobile_export.contract_sha256.
+    in_the_package = "171f58a3709c9f6efba58d26a27b71dd82cceecb20f8a2281bc5b52c4fe98c3e"
+    assert Manifest.from_json(V1).contract_sha256 == in_the_package
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda m: m["tokenizer"].update(cls_position="first"), "unknown field 'cls_position'"),
+        (lambda m: m["source"].update(family="bert"), "unknown field 'family'"),
+        (lambda m: m["tokenizer"].update(pad_side="left"), "pad_side must be 'right'"),
+        (lambda m: m.update(tokenizer=3), "not a JSON object"),
+        (lambda m: m["source"].pop("sha256"), "lacks the field 'sha256'"),
+    ],
+)
+def test_version_1_is_read_strictly(change: Any, message: str) -> None:
+    value = copy.deepcopy(V1)
     change(value)
     with pytest.raises(BundleError, match=message):
         Manifest.from_json(value)

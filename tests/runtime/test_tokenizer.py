@@ -3,11 +3,14 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from export.awkward import AWKWARD_TEXTS
 from runtime.bundle import Bundle
 from runtime.errors import BundleError
+from runtime.manifest import PadSide
+from runtime.sessions.base import pad_to
 from runtime.tokenizer import TextTokenizer, batch_of
 
 
@@ -60,3 +63,16 @@ def test_batch_of_pads_on_the_right() -> None:
     assert ids.tolist() == [[2, 3, 7, 7], [2, 9, 9, 3]]
     assert mask.tolist() == [[1, 1, 0, 0], [1, 1, 1, 1]]
     assert ids.dtype == mask.dtype == "int32"
+
+
+def test_batch_of_pads_on_the_left_where_it_is_asked_to() -> None:
+    ids, mask = batch_of([[2, 3], [2, 9, 9, 3]], 7, "left")
+    assert ids.tolist() == [[7, 7, 2, 3], [2, 9, 9, 3]]
+    assert mask.tolist() == [[0, 0, 1, 1], [1, 1, 1, 1]]
+
+
+@pytest.mark.parametrize(("side", "row"), [("right", [2, 3, 7, 7]), ("left", [7, 7, 2, 3])])
+def test_pad_to_fills_up_either_side(side: PadSide, row: list[int]) -> None:
+    padded = pad_to(np.array([[2, 3]], np.int32), 4, 7, side)
+    assert padded.tolist() == [row]
+    assert padded.dtype == "int32"

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from runtime.errors import BundleError
+from runtime.bundle import Bundle
+from runtime.errors import BundleError, UserError
 from runtime.trace import (
     TRACE,
     WIDTH,
@@ -20,6 +21,7 @@ from runtime.trace import (
     joined,
     read_trace,
     sketch,
+    trace_of,
     without_masked,
     write_trace,
 )
@@ -141,3 +143,13 @@ def test_blocks_have_names() -> None:
     trace = replace(_trace(), blocks=2)
     names = [trace.block_name(i) for i in range(-2, 3)]
     assert names == ["attention mask", "embeddings", "block 0", "block 1", "head"]
+
+
+def test_a_family_whose_steps_are_not_written_down_says_so(bundle: Bundle, tmp_path: Path) -> None:
+    source = replace(bundle.manifest.source, family="xlnet")
+    other = Bundle(tmp_path, replace(bundle.manifest, source=source))
+    with pytest.raises(UserError, match="the inside of this model"):
+        trace_of(other)
+    with pytest.raises(BundleError, match="cannot be read"):
+        trace_of(Bundle(tmp_path, bundle.manifest))
+    assert trace_of(bundle).points

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from export.targets.base import ArtifactMetadata, Job
 
 _SAMPLE_LENGTH = 8
+# Families whose forward the beta exports with free axes; of the others' it takes the length for
+# fixed ("Constraints violated").
+_FAMILIES = ("albert", "bert", "distilbert", "electra", "roberta")
 
 
 def write_asset(job: Job, destination: Path) -> None:
@@ -34,6 +37,13 @@ def write_asset(job: Job, destination: Path) -> None:
             f"the target coreai cannot follow the recipe {job.recipe.name}",
             why="this beta is used in float32 only",
             todo="export with RECIPE=float32",
+        )
+    family = job.source.reference.family
+    if family.name not in _FAMILIES:
+        raise UserError(
+            f"the target coreai is not made of {family.title} models",
+            why="this beta takes the length of its sequences for fixed",
+            todo="export for coreml, onnx or tflite",
         )
     if destination.suffix != SUFFIX:
         raise UserError(f"{destination.name} must end in {SUFFIX}")
@@ -79,7 +89,9 @@ def _convert(reference: Reference) -> Any:
             # RELEASE leaves out stack traces, which hold absolute paths.
             converter = TorchConverter(mode=TorchConverter.Mode.RELEASE)
             converter.add_exported_program(
-                exported, input_names=["input_ids", "attention_mask"], output_names=["logits"]
+                exported,
+                input_names=["input_ids", "attention_mask"],
+                output_names=[reference.output],
             )
             return converter.to_coreai()
         except Exception as error:

@@ -61,13 +61,15 @@ def check(recipe: Recipe, options: Mapping[str, str], lengths: tuple[int, ...]) 
 def make(job: Job, destination: Path) -> None:
     """Write one recipe's package; the same job gives the same bytes.
 
-    The inputs are ``input_ids`` and ``attention_mask``, int32 [1, length]; the outputs ``logits``,
-    float32 [1, labels], and of a classifier also ``classLabel`` (string) and ``classLabel_probs``
-    (string → probability): coremltools' own names for them.
+    The inputs are ``input_ids`` and ``attention_mask``, int32 [1, length], padded on the family's
+    side; the output is ``logits``, float32 [1, labels], or ``embedding``, float32 [1, numbers of a
+    vector]. A classifier has ``classLabel`` (string) and ``classLabel_probs`` (string →
+    probability) besides: coremltools' own names for them.
 
     Raises:
         MissingExtraError: a package of the extra ``export`` is not installed.
-        UserError: options that do not go together, or a model or recipe that Core ML cannot do.
+        UserError: options that do not go together, a model or recipe that Core ML cannot do, or a
+            model whose values leave float16's range.
     """
     missing = _missing()
     if missing:

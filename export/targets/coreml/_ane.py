@@ -1,4 +1,4 @@
-"""DistilBERT in the shape Apple's Neural Engine is said to prefer: [batch, channels, 1, length].
+"""The shape that Apple's Neural Engine is said to prefer: [batch, channels, 1, length].
 
 The principles are those of Apple's "Deploying Transformers on the Apple Neural Engine" (2022): four
 axes with the length last, 1×1 convolutions for matrix products, attention head by head. The weights
@@ -12,8 +12,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from export.reference import MASKED_SCORE
-from export.targets.coreml._program import Program, first_positions
+from export.families import MASKED_SCORE
+from export.targets.coreml._anatomy import Anatomy, Block
+from export.targets.coreml._embeddings import AbsoluteEmbeddings
+from export.targets.coreml._program import Program
 
 
 class _ChannelNorm(nn.Module):
@@ -32,98 +34,93 @@ class _ChannelNorm(nn.Module):
         return centred / torch.sqrt(variance + self.eps) * self.weight + self.bias
 
 
-class _Embeddings(nn.Module):
-    def __init__(self, original: Any, *, length: int, fixed: bool) -> None:
-        super().__init__()
-        self.word_embeddings = original.word_embeddings
-        self.position_embeddings = first_positions(original.position_embeddings, length)
-        self.LayerNorm = _ChannelNorm(original.LayerNorm)  # transformers' name
-        self.fixed = fixed
-
-    def forward(self, input_ids: torch.Tensor) -> torch.Tensor:
-        positions = self.position_embeddings.weight
-        if not self.fixed:
-            positions = positions[: input_ids.shape[1]]
-        embedded = self.word_embeddings(input_ids) + positions
-        normed: torch.Tensor = self.LayerNorm(embedded.transpose(1, 2).unsqueeze(2))
-        return normed
-
-
-class _Attention(nn.Module):
-    def __init__(self, original: Any, heads: int) -> None:
-        super().__init__()
-        self.q_lin, self.k_lin = _pointwise(original.q_lin), _pointwise(original.k_lin)
-        self.v_lin, self.out_lin = _pointwise(original.v_lin), _pointwise(original.out_lin)
-        self.width = original.q_lin.out_features // heads
-
-    def forward(self, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """`mask` is additive, [batch, length of keys, 1, 1]."""
-        queries = self.q_lin(x).split(self.width, 1)
-        keys = self.k_lin(x).transpose(1, 3).split(self.width, 3)
-        values = self.v_lin(x).split(self.width, 1)
-        heads = []
-        for query, key, value in zip(queries, keys, values, strict=True):
-            scores = torch.einsum("bchq,bkhc->bkhq", query, key) * self.width**-0.5 + mask
-            heads.append(torch.einsum("bkhq,bchk->bchq", scores.softmax(1), value))
-        out: torch.Tensor = self.out_lin(torch.cat(heads, 1))
-        return out
-
-
-class _FeedForward(nn.Module):
-    def __init__(self, original: Any) -> None:
-        super().__init__()
-        self.lin1, self.lin2 = _pointwise(original.lin1), _pointwise(original.lin2)
-        self.activation = original.activation
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        out: torch.Tensor = self.lin2(self.activation(self.lin1(x)))
-        return out
-
-
-class _Block(nn.Module):
-    def __init__(self, original: Any, heads: int) -> None:
-        super().__init__()
-        self.attention = _Attention(original.attention, heads)
-        self.sa_layer_norm = _ChannelNorm(original.sa_layer_norm)
-        self.ffn = _FeedForward(original.ffn)
-        self.output_layer_norm = _ChannelNorm(original.output_layer_norm)
-
-    def forward(self, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        x = self.sa_layer_norm(self.attention(x, mask) + x)
-        out: torch.Tensor = self.output_layer_norm(self.ffn(x) + x)
-        return out
-
-
 class AneProgram(Program):
     """The Neural Engine's layout: [batch, channels, 1, length]."""
 
-    def __init__(self, model: Any, activation: str | None, *, length: int, fixed: bool) -> None:
+    def __init__(
+        self,
+        model: Any,
+        activation: str | None,
+        anatomy: Anatomy,
+        *,
+        first: int,
+        length: int,
+        fixed: bool,
+    ) -> None:
         """Take a transformers classifier over, whose modules are replaced in place.
 
         Args:
-            model: ``DistilBertForSequenceClassification``; hand a copy over.
+            model: of the family that `anatomy` describes; hand a copy over.
             activation: see `Program`.
+            anatomy: where its parts are.
+            first: row of the positions' table that the first token has.
             length: longest sequence.
             fixed: whether `length` is the only one.
         """
         super().__init__(model, activation)
-        bert = model.distilbert
-        bert.embeddings = _Embeddings(bert.embeddings, length=length, fixed=fixed)
-        heads = model.config.n_heads
-        bert.transformer.layer = nn.ModuleList(_Block(b, heads) for b in bert.transformer.layer)
-        model.pre_classifier = _pointwise(model.pre_classifier)
-        model.classifier = _pointwise(model.classifier)
+        self.anatomy = anatomy
+        encoder = model.base_model
+        encoder.embeddings = AbsoluteEmbeddings(
+            encoder.embeddings, first=first, length=length, fixed=fixed
+        )
+        _reshape(model)
+
+    def hidden(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        """See `Program`."""
+        return self._channels(input_ids, attention_mask).squeeze(2).transpose(1, 2)
 
     def logits(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-        """Int32 [batch, length] twice → [batch, labels]."""
-        bert = self.model.distilbert
-        x = bert.embeddings(input_ids)
+        """See `Program`; the axes stay as they are."""
+        return self._labels(self._channels(input_ids, attention_mask))
+
+    def head(self, hidden: torch.Tensor) -> torch.Tensor:
+        """See `Program`."""
+        return self._labels(hidden.transpose(1, 2).unsqueeze(2))
+
+    def _channels(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        """[batch, channels, 1, length]."""
+        embeddings = self.model.base_model.embeddings
+        x: torch.Tensor = embeddings.LayerNorm(embeddings(input_ids).transpose(1, 2).unsqueeze(2))
+        if (project := self.anatomy.project(self.model)) is not None:
+            x = project(x)
         mask = (1.0 - attention_mask.to(x.dtype)) * MASKED_SCORE
-        for block in bert.transformer.layer:
-            x = block(x, mask[:, :, None, None])
-        first = torch.relu(self.model.pre_classifier(x[:, :, :, :1]))
-        logits: torch.Tensor = self.model.classifier(first).squeeze(-1).squeeze(-1)
-        return logits
+        for block in self.anatomy.blocks(self.model):
+            x = self._block(x, mask[:, :, None, None], block)
+        return x
+
+    def _labels(self, channels: torch.Tensor) -> torch.Tensor:
+        x = channels[:, :, :, :1]
+        for step in self.anatomy.head(self.model):
+            x = step(x)
+        return x.squeeze(-1).squeeze(-1)
+
+    def _block(self, x: torch.Tensor, mask: torch.Tensor, block: Block) -> torch.Tensor:
+        x = block.attention_norm(self._attention(x, mask, block) + x)
+        out: torch.Tensor = block.output_norm(block.outer(block.activation(block.inner(x))) + x)
+        return out
+
+    def _attention(self, x: torch.Tensor, mask: torch.Tensor, block: Block) -> torch.Tensor:
+        """`mask` is additive, [batch, length of keys, 1, 1]."""
+        width = block.query.out_channels // self.model.config.num_attention_heads
+        queries = block.query(x).split(width, 1)
+        keys = block.key(x).transpose(1, 3).split(width, 3)
+        values = block.value(x).split(width, 1)
+        heads = []
+        for query, key, value in zip(queries, keys, values, strict=True):
+            scores = torch.einsum("bchq,bkhc->bkhq", query, key) * width**-0.5 + mask
+            heads.append(torch.einsum("bkhq,bchk->bchq", scores.softmax(1), value))
+        out: torch.Tensor = block.out(torch.cat(heads, 1))
+        return out
+
+
+def _reshape(model: nn.Module) -> None:
+    """Put 1×1 convolutions and norms over channels in the places of linear layers and norms."""
+    for parent in list(model.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, nn.Linear):
+                setattr(parent, name, _pointwise(child))
+            elif isinstance(child, nn.LayerNorm):
+                setattr(parent, name, _ChannelNorm(child))
 
 
 def _pointwise(linear: nn.Linear) -> nn.Conv2d:

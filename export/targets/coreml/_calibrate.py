@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from export.targets.base import Job
+from export.targets.base import Job, Source
 from runtime.coreml_reference.executor import Executor, ExecutorSettings
 from runtime.coreml_reference.package import read_package
 from runtime.coreml_reference.program import Operation, Package
@@ -56,20 +56,21 @@ def activation_scales(
     package = read_package(float_package)
     wanted = _wanted(package)
     largest = dict.fromkeys(wanted, 0.0)
-    tokens = 0
+    tokens, right = 0, job.source.pad_side == "right"
 
     def look(_: Operation, name: str, value: Array) -> None:
         if name in wanted:
             axes, axis = wanted[name]
             # After the first token is picked there is no axis of tokens, or one of length 1.
             if value.ndim == axes and value.shape[axis] > 1:
-                value = np.moveaxis(value, axis, 0)[:tokens]
+                value = np.moveaxis(value, axis, 0)
+                value = value[:tokens] if right else value[-tokens:]
             largest[name] = max(largest[name], float(np.abs(value).max()))
 
     executor = Executor(package, ExecutorSettings(mode="f32"))
     for number, ids in enumerate(texts):
         tokens = len(ids)
-        executor.run(_inputs(package, ids, job.source.pad_id), trace=look)
+        executor.run(inputs_of(package, ids, job.source), trace=look)
         progress(number + 1, len(texts))
     least = float(np.finfo(np.float16).tiny)
     return {name: max(value / _LEVELS, least) for name, value in largest.items()}
@@ -86,7 +87,7 @@ def _wanted(package: Package) -> dict[str, tuple[int, int]]:
     }
 
 
-def _inputs(package: Package, ids: tuple[int, ...], pad_id: int) -> dict[str, Array]:
+def inputs_of(package: Package, ids: tuple[int, ...], source: Source) -> dict[str, Array]:
     """A text at the shortest length that the package has for it.
 
     Raises:
@@ -97,8 +98,8 @@ def _inputs(package: Package, ids: tuple[int, ...], pad_id: int) -> dict[str, Ar
     length = next((n for n in lengths if len(ids) <= n <= signature.longest), None)
     if length is None:
         raise UserError(f"a calibration text of {len(ids)} ids is longer than {signature.longest}")
-    rows, mask = batch_of([ids], pad_id)
+    rows, mask = batch_of([ids], source.pad_id)
     return {
-        "input_ids": pad_to(rows, length, pad_id),
-        "attention_mask": pad_to(mask, length, 0),
+        "input_ids": pad_to(rows, length, source.pad_id, source.pad_side),
+        "attention_mask": pad_to(mask, length, 0, source.pad_side),
     }

@@ -11,22 +11,26 @@ import torch
 from export.targets.base import Job
 from export.targets.coreml._module import module_for
 from export.targets.coreml._options import Options, options_of
+from export.targets.coreml._overflow import check_range
 from export.targets.coreml._quiet import contained
 from export.targets.coreml._save import save_package
 from runtime.errors import UserError
 
 INPUTS = ("input_ids", "attention_mask")
-LOGITS = "logits"
 # coremltools' own convention for classifiers, which Xcode's generated classes show as properties.
 LABEL = "classLabel"
 PROBABILITIES = "classLabel_probs"
 # The tensor they are made of; not an output.
 _PROBABILITIES = "probabilities"
 
+_ANGULAR = ("sin", "cos")
+
 # Passes that would keep a parameter from being found under its name, or change its arithmetic.
 _LEFT_OUT = {
     # Gives two layers with equal weights one constant, called after one of them.
     "common::const_deduplication",
+    # Makes a nameless bias of a linear layer's own and of a token type's row that is added to it.
+    "common::fuse_linear_bias",
     # Turns the other layout's norms into batch norms, whose epsilon of 1e-5 scales them.
     "common::fuse_elementwise_to_batchnorm",
 }
@@ -40,12 +44,14 @@ def package_from_reference(job: Job, destination: Path) -> None:
         destination: the .mlpackage folder; the same job gives the same bytes.
 
     Raises:
-        UserError: options that do not go together, a weight that float16 cannot hold, or a model
-            that Core ML cannot express.
+        UserError: options that do not go together, a weight or an activation that float16 cannot
+            hold, or a model that Core ML cannot express.
     """
     options = options_of(job)
     with contained() as folder:
         save_package(_convert(job, options, folder), destination, job)
+    if options.compute_precision == "float16":
+        check_range(destination, job)
 
 
 def _convert(job: Job, options: Options, folder: Path) -> Any:
@@ -54,7 +60,7 @@ def _convert(job: Job, options: Options, folder: Path) -> Any:
     import coremltools as ct
 
     try:
-        module = module_for(job.source.reference.module, options, job.source.task.activation)
+        module = module_for(job.source.reference, options, job.source.task.activation)
         if options.compute_precision == "float16":
             _round_to_float16(module)
         passes = ct.PassPipeline()
@@ -65,10 +71,10 @@ def _convert(job: Job, options: Options, folder: Path) -> Any:
         converted = ct.convert(
             _traced(module, options.lengths[-1], job.source.reference.vocab_size),
             inputs=_inputs(ct, options),
-            outputs=_outputs(ct, options),
+            outputs=_outputs(ct, options, job.source.reference.output),
             convert_to="milinternal" if classifier else "mlprogram",
             minimum_deployment_target=target,
-            compute_precision=getattr(ct.precision, options.compute_precision.upper()),
+            compute_precision=_precision(ct, options),
             pass_pipeline=passes,
             **({} if classifier else package),
         )
@@ -127,6 +133,20 @@ def _traced(module: torch.nn.Module, length: int, vocab_size: int) -> Any:
         return trace(module, (ids, torch.ones((1, length), dtype=torch.int32)))
 
 
+def _precision(ct: Any, options: Options) -> Any:
+    if options.compute_precision == "float32":
+        return ct.precision.FLOAT32
+    return ct.transform.FP16ComputePrecision(op_selector=lambda op: not _needs_float32(op))
+
+
+def _needs_float32(op: Any) -> bool:
+    """Whether an operation makes angles or takes their sine: float16 has no large angles."""
+    users = [user for output in op.outputs for user in output.child_ops]
+    return op.op_type in _ANGULAR or (
+        bool(users) and all(user.op_type in _ANGULAR for user in users)
+    )
+
+
 def _inputs(ct: Any, options: Options) -> list[Any]:
     longest = options.lengths[-1]
     shape: Any = (1, longest)
@@ -137,8 +157,8 @@ def _inputs(ct: Any, options: Options) -> list[Any]:
     return [ct.TensorType(name, shape, np.int32) for name in INPUTS]
 
 
-def _outputs(ct: Any, options: Options) -> list[Any]:
-    names = ([_PROBABILITIES] if options.outputs == "classifier" else []) + [LOGITS]
+def _outputs(ct: Any, options: Options, output: str) -> list[Any]:
+    names = ([_PROBABILITIES] if options.outputs == "classifier" else []) + [output]
     # float32 whatever the arithmetic: apps need not know about float16.
     return [ct.TensorType(name, dtype=np.float32) for name in names]
 

@@ -25,8 +25,10 @@ def stamp(specification: Any, job: Job) -> None:
     recipe              the recipe's name
     recipe_version      its version
     labels              JSON list, in the order of the logits
-    task                ``single_label`` or ``multi_label``
-    activation          ``softmax`` or ``sigmoid``: turns logits into probabilities
+    family              transformers' ``model_type``
+    task                ``single_label``, ``multi_label`` or ``embedding``
+    activation          ``softmax`` or ``sigmoid``: turns logits into probabilities; of vectors
+                        ``l2`` (they have length 1) or ``none``
     thresholds          multi-label only: JSON list, probability from which a label is given
     max_length          longest sequence in ids
     lengths             ``128``, ``32,64,128`` or ``1..128``: sequence lengths that the package runs
@@ -65,12 +67,13 @@ def _user_defined(job: Job, options: Options) -> dict[str, str]:
         "recipe": job.recipe.name,
         "recipe_version": str(job.recipe.version),
         "labels": json.dumps(list(task.labels)),
+        "family": source.reference.family.name,
         "task": task.kind,
         "activation": task.activation,
         "max_length": str(source.lengths[-1]),
         "lengths": _lengths(options),
         "pad_id": str(source.pad_id),
-        "pad_side": "right",
+        "pad_side": source.pad_side,
         "vocab_size": str(source.reference.vocab_size),
         "compute_precision": options.compute_precision,
         "layout": options.layout,
@@ -99,13 +102,17 @@ def _descriptions(job: Job, options: Options) -> dict[str, str]:
     return {
         "input_ids": (
             f"Token ids, int32 {shape}. From 0 to {source.reference.vocab_size - 1}, special "
-            f"tokens included, at most {longest} of them; filled up on the right with "
+            f"tokens included, at most {longest} of them; filled up on the {source.pad_side} with "
             f"{source.pad_id}. Other ids are not refused and give wrong results."
         ),
         "attention_mask": f"int32 {shape}: 1 for a token, 0 for padding.",
         "logits": (
             f"float32 [1, {source.reference.labels}]: a score per label before {activation}, in "
             f"the order of the metadata's {PREFIX}labels; {each}."
+        ),
+        "embedding": (
+            f"float32 [1, {source.reference.labels}]: the text as a vector"
+            + (" of length 1." if activation == "l2" else ".")
         ),
         "classLabel": "The most probable label.",
         "classLabel_probs": f"Label to probability: {activation} of the logits.",

@@ -29,7 +29,8 @@ class Options:
         shapes: ``fixed`` (the longest length alone), ``enumerated`` (each length) or ``range``
             (every length from 1 to the longest).
         layout: ``default`` ([batch, length, channels], matrix products) or ``ane`` ([batch,
-            channels, 1, length], 1×1 convolutions, what Apple's Neural Engine is said to prefer).
+            channels, 1, length], 1×1 convolutions, what Apple's Neural Engine is said to prefer),
+            which MobileBERT and XLNet do not have.
         outputs: ``logits``, or ``classifier`` for label and probabilities as well.
         lengths: sequence lengths the artifact gets, ascending; for a range the longest alone.
     """

@@ -25,12 +25,16 @@ UNITS = ("CPU_ONLY", "CPU_AND_GPU", "CPU_AND_NE", "ALL")
 TOLERANCE = 0.03
 
 
-def padded(ids: Sequence[int], lengths: Sequence[int] | None, pad_id: int) -> dict[str, Any]:
+def padded(
+    ids: Sequence[int], lengths: Sequence[int] | None, pad_id: int, pad_side: str = "right"
+) -> dict[str, Any]:
     """Both inputs, int32 [1, length], filled up to the shortest length that holds the ids."""
     length = min(n for n in lengths if n >= len(ids)) if lengths else len(ids)
+    start = 0 if pad_side == "right" else length - len(ids)
     input_ids = np.full((1, length), pad_id, dtype=np.int32)
-    input_ids[0, : len(ids)] = ids
-    mask = (np.arange(length) < len(ids)).astype(np.int32)[None]
+    mask = np.zeros((1, length), dtype=np.int32)
+    input_ids[0, start : start + len(ids)] = ids
+    mask[0, start : start + len(ids)] = 1
     return {"input_ids": input_ids, "attention_mask": mask}
 
 
@@ -45,20 +49,23 @@ def check(
     predict: Predict, artifact: Mapping[str, Any], manifest: Mapping[str, Any], cases: Any
 ) -> tuple[str, float]:
     """One line of figures, and the largest difference over the reference's root mean square."""
-    pad_id, lengths = manifest["tokenizer"]["pad_id"], artifact["lengths"]
-    rows = [predict(padded(case["input_ids"], lengths, pad_id))["logits"] for case in cases]
+    task, tokenizer = manifest["task"], manifest["tokenizer"]
+    filling = (artifact["lengths"], tokenizer["pad_id"], tokenizer["pad_side"])
+    output = "embedding" if task["kind"] == "embedding" else "logits"
+    rows = [predict(padded(case["input_ids"], *filling))[output] for case in cases]
     measured = np.array(rows, dtype=np.float64).reshape(len(cases), -1)
     reference = np.array([case["reference_logits"] for case in cases])
     expected = np.array([case["artifact_logits"][artifact["path"]] for case in cases])
-    task = manifest["task"]
-    differ = decisions(measured, task) != decisions(reference, task)
-    flips = int(differ.reshape(len(cases), -1).any(1).sum())
     # maximum, unlike max(), passes a NaN on; one fails every comparison below.
     worst = float(np.abs(measured - expected).max())
     share = worst / float(np.sqrt(np.mean(reference**2)))
     text = f"max |Δ| {np.abs(measured - reference).max():.2e} from the reference, "
-    text += f"{worst:.2e} ({share:.2%}) from what was expected; "
-    return text + f"{flips} of {len(cases)} decisions differ from the reference", share
+    text += f"{worst:.2e} ({share:.2%}) from what was expected"
+    if output == "embedding":  # a vector decides nothing
+        return text, share
+    differ = decisions(measured, task) != decisions(reference, task)
+    flips = int(differ.reshape(len(cases), -1).any(1).sum())
+    return f"{text}; {flips} of {len(cases)} decisions differ from the reference", share
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

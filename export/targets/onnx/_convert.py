@@ -12,15 +12,17 @@ import onnx_ir as ir
 import torch
 from onnx_ir.passes import common
 
+from export.families.plain import plain_of
 from export.reference import Reference
 from export.targets.onnx._file import OPSET
-from export.targets.onnx._first_position import keep_first_position
+from export.targets.onnx._lookups import slice_known_lookups
 from export.targets.onnx._names import name_after_modules
+from export.targets.onnx._one_position import keep_one_position
 from export.targets.onnx._reshapes import make_reshapes_static
+from export.targets.onnx._transposes import store_transposed
 from runtime.errors import UserError
 
 _INPUTS = ("input_ids", "attention_mask")
-_OUTPUT = "logits"
 
 
 def onnx_from_reference(reference: Reference) -> ir.Model:
@@ -31,7 +33,7 @@ def onnx_from_reference(reference: Reference) -> ir.Model:
 
     Returns:
         A model with the inputs input_ids and attention_mask, int32 [batch, length], and the output
-        logits, float32 [batch, labels].
+        logits, float32 [batch, labels], or embedding, float32 [batch, numbers of a vector].
 
     Raises:
         UserError: the model cannot be traced or needs operators outside the ONNX standard.
@@ -43,10 +45,12 @@ def onnx_from_reference(reference: Reference) -> ir.Model:
             "the model needs operators that the ONNX standard does not have",
             why=", ".join(foreign),
         )
+    store_transposed(model.graph)
     make_reshapes_static(model.graph)
+    slice_known_lookups(model.graph)
     # Before anyone counts readers: the shape arithmetic that just lost its purpose reads too.
     common.RemoveUnusedNodesPass()(model)
-    keep_first_position(model.graph)
+    keep_one_position(model.graph)
     common.RemoveUnusedOpsetsPass()(model)
     name_after_modules(model.graph)
     _strip(model)
@@ -54,19 +58,20 @@ def onnx_from_reference(reference: Reference) -> ir.Model:
 
 
 def _trace(reference: Reference) -> ir.Model:
+    module: Any = plain_of(reference).module
     # Example sizes of 1 would be taken for constants.
     example = torch.ones((2, min(8, reference.max_positions)), dtype=torch.int32)
     batch = torch.export.Dim("batch", min=1)
     length = torch.export.Dim("length", min=1, max=reference.max_positions)
     axes = {0: batch, 1: length}
     try:
-        with _plain_attention(reference.module.model), _quiet():
+        with _plain_attention(module), _plain_gelu(module), _quiet():
             program = torch.onnx.export(
-                reference.module,
+                module,
                 (example, torch.ones_like(example)),
                 dynamo=True,
                 input_names=_INPUTS,
-                output_names=(_OUTPUT,),
+                output_names=(reference.output,),
                 dynamic_shapes=(axes, axes),
                 opset_version=OPSET,
                 optimize=True,
@@ -84,12 +89,13 @@ def _trace(reference: Reference) -> ir.Model:
 
 
 @contextmanager
-def _plain_attention(model: Any) -> Iterator[None]:
+def _plain_attention(module: Any) -> Iterator[None]:
     """Let transformers write attention as MatMul, Add, Softmax, MatMul while tracing.
 
     torch's fused attention becomes a page of shape arithmetic in ONNX and the numbers are the same
     to the last bits.
     """
+    model: Any = getattr(module, "model", None)
     if not hasattr(model, "set_attn_implementation"):
         yield
         return
@@ -99,6 +105,29 @@ def _plain_attention(model: Any) -> Iterator[None]:
         yield
     finally:
         model.set_attn_implementation(before)
+
+
+@contextmanager
+def _plain_gelu(module: Any) -> Iterator[None]:
+    """Let GELU by tanh, as ALBERT has it, be one operator instead of eight.
+
+    transformers writes the formula out; it is the same to the last bits.
+    """
+    from transformers.activations import NewGELUActivation
+
+    places = [
+        (parent, name, child)
+        for parent in module.modules()
+        for name, child in parent.named_children()
+        if isinstance(child, NewGELUActivation)
+    ]
+    for parent, name, _ in places:
+        setattr(parent, name, torch.nn.GELU(approximate="tanh"))
+    try:
+        yield
+    finally:
+        for parent, name, child in places:
+            setattr(parent, name, child)
 
 
 @contextmanager

@@ -7,13 +7,14 @@ quantizer did wrong would otherwise pass as coarse compression.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from export.families.plain import plain_of
 from export.recipes import Recipe
 from export.targets.base import Effective, Job
 from export.targets.parameters import (
@@ -38,7 +39,9 @@ _TINY = np.finfo(np.float32).tiny
 def effective_of(artifact: Path, job: Job) -> Effective:
     """See `export.targets.onnx.effective`."""
     graph = open_graph(artifact)
-    originals = original_parameters(job.source.reference)
+    reference = job.source.reference
+    plain = plain_of(reference)
+    originals = plain.parameters
     turned = _turned(graph)
     tensors: dict[str, Floats] = {}
     known: set[str] = set()
@@ -54,10 +57,11 @@ def effective_of(artifact: Path, job: Job) -> Effective:
                 tensors[name] = _int8(name, *parts, original, job.recipe, is_linear=is_linear)
         if name not in tensors and original.ndim == 1 and not original.any():
             tensors[name] = original  # a bias of zeros may be left out
-    _refuse_unknown(graph.stored, known)
+    _refuse_unknown(graph.stored, known, plain.constants(job.source.lengths[-1]))
     add_twins(tensors, originals)
-    epsilon = float(np.float32(layer_norm_epsilon(job.source.reference)))
-    return Effective(tensors, epsilon)
+    whole = original_parameters(reference)
+    tensors = plain.restored(tensors) | {name: whole[name] for name in plain.unused}
+    return Effective(tensors, float(np.float32(layer_norm_epsilon(reference))))
 
 
 def _turned(graph: OnnxGraph) -> set[str]:
@@ -70,7 +74,8 @@ def _turned(graph: OnnxGraph) -> set[str]:
 
 
 def _float(name: str, stored: npt.NDArray[Any], original: Floats, *, turned: bool) -> Floats:
-    values = stored.T if turned else stored
+    # More than two axes are no linear layer's: XLNet multiplies by such a parameter as it is.
+    values = stored.T if turned and stored.ndim == 2 else stored
     if values.dtype != np.float32:
         raise _wrong(name, f"it is stored in {values.dtype}")
     _check_shape(name, values, original)
@@ -132,10 +137,15 @@ def _wrong(name: str, why: str) -> UserError:
     )
 
 
-def _refuse_unknown(stored: Mapping[str, npt.NDArray[Any]], known: set[str]) -> None:
+def _refuse_unknown(
+    stored: Mapping[str, npt.NDArray[Any]], known: set[str], own: Sequence[Floats]
+) -> None:
+    """`own` are constants that the module knows by itself."""
     for name, array in stored.items():
         is_number = array.dtype == np.int8 or array.dtype.kind == "f"
-        if name not in known and is_number and array.size >= _SMALLEST_WEIGHT:
+        if name in known or any(np.array_equal(array.ravel(), value.ravel()) for value in own):
+            continue
+        if is_number and array.size >= _SMALLEST_WEIGHT:
             raise UserError(
                 f"the file stores {name} {list(array.shape)}", why="it is no weight of the model's"
             )

@@ -10,13 +10,17 @@ import ast
 import re
 from collections import Counter
 
+import numpy as np
 import onnx_ir as ir
+
+from export.targets.onnx._edit import constant_of
+from export.targets.onnx._transposes import TURNED
 
 _SCOPES = "pkg.torch.onnx.name_scopes"
 # The wrapper's own attribute, see export.reference.LogitsOnly.
 _WRAPPER = "model."
 # What the exporter, our passes and no PyTorch model call a tensor.
-_NUMBERED = re.compile(r"^(val_\d+|(reshape_to|slice)_[\d_-]+)$")
+_NUMBERED = re.compile(rf"^(val_\d+|(reshape_to|slice)_[\w-]+|{TURNED}.*)$")
 
 
 def name_after_modules(graph: ir.Graph) -> None:
@@ -28,6 +32,7 @@ def name_after_modules(graph: ir.Graph) -> None:
     for stored in initializers:
         if not _NUMBERED.match(stored.name or ""):
             new[stored] = _unique((stored.name or "").removeprefix(_WRAPPER), used)
+    _share_weights(graph)
     for node in graph:
         scope = _scope(node)
         for index, value in enumerate(node.inputs):
@@ -47,6 +52,22 @@ def name_after_modules(graph: ir.Graph) -> None:
             if stored.const_value is not None:
                 stored.const_value.name = stored.name
             graph.register_initializer(stored)
+
+
+def _share_weights(graph: ir.Graph) -> None:
+    """Keep the matrix of a module that runs again and again once: ALBERT's layers are all one."""
+    first: dict[str, ir.Value] = {}
+    for node in graph:
+        scope = _scope(node)
+        value = node.inputs[1] if node.op_type == "MatMul" and scope else None
+        if value is None or not value.is_initializer():
+            continue
+        known = first.setdefault(scope, value)
+        mine, other = constant_of(value), constant_of(known)
+        if known is value or mine is None or other is None:
+            continue
+        if np.array_equal(mine, other):
+            node.replace_input_with(1, known)
 
 
 def _scope(node: ir.Node) -> str:

@@ -1,26 +1,33 @@
 """What the converter multiplied into a linear layer, and how to take it out again.
 
 A linear layer behind a LayerNorm, W(γ·x + β) + b, is stored as one that reads x: Wγ and b + Wβ. Of
-the attention's scale 1/√d, queries and keys carry a root each.
+the attention's scale 1/√d, queries and keys carry a root each. Which layer is behind which
+LayerNorm is seen when the model runs, so that no family's names are needed.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from export.targets.parameters import Floats
 
+if TYPE_CHECKING:
+    from export.families.plain import Plain
+
 Doubles = npt.NDArray[np.float64]
 
-_LAYER = re.compile(r"distilbert\.transformer\.layer\.(\d+)\.(attention\.[qkv]_lin|ffn\.lin1)")
-_BLOCK = "distilbert.transformer.layer."
-_SCALED = ("q_lin", "k_lin")
+# Queries and keys, by the last part of their names in every family.
+_SCALED = ("q_lin", "k_lin", "query", "key", "q", "k")
 _POWERS = (-0.25, -0.5, 0.0)
+# Tokens of the run that shows what reads what.
+_SHORT = 4
 # A float32's last digit, relative to it.
 _DIGIT = 2.0**-24
 
@@ -44,7 +51,7 @@ class Folding:
 
     def folded(self, layer: str, originals: Mapping[str, Floats]) -> tuple[Floats, Floats]:
         """What a file should store for a layer: weight [out, in] and bias [out]."""
-        weight, bias = originals[f"{layer}.weight"], originals[f"{layer}.bias"]
+        weight, bias = layer_of(layer, originals)
         if self.is_nothing:
             return weight, bias
         gamma, beta = self._norm(originals, weight.shape[1])
@@ -56,7 +63,7 @@ class Folding:
 
     def slack(self, layer: str, originals: Mapping[str, Floats]) -> tuple[Floats, Floats]:
         """How far rounding may move what `folded` returns, if it was computed in float32."""
-        weight, bias = originals[f"{layer}.weight"], originals[f"{layer}.bias"]
+        weight, bias = layer_of(layer, originals)
         if self.is_nothing:
             return np.zeros_like(weight), np.zeros_like(bias)
         gamma, beta = self._norm(originals, weight.shape[1])
@@ -96,30 +103,71 @@ class Folding:
         return gamma.astype(np.float64), beta.astype(np.float64)
 
 
-def foldings(layer: str, layers: int, head_width: int) -> tuple[Folding, ...]:
-    """What a layer may hold, the likeliest first.
+def layer_of(layer: str, originals: Mapping[str, Floats]) -> tuple[Floats, Floats]:
+    """A linear layer's weight [out, in] and bias [out], which is 0 where it has none."""
+    weight = originals[f"{layer}.weight"]
+    bias = originals.get(f"{layer}.bias")
+    return weight, np.zeros(len(weight), np.float32) if bias is None else bias
+
+
+def foldings(layer: str, norms: Sequence[str], head_width: int) -> tuple[Folding, ...]:
+    """What a layer may hold.
 
     Args:
         layer: such as ``distilbert.transformer.layer.0.attention.q_lin``.
-        layers: number of the model's blocks.
+        norms: LayerNorms that it is behind, of `norms_before`.
         head_width: channels of an attention head.
     """
-    norm = _norm_before(layer, layers)
-    powers = _POWERS if layer.endswith(_SCALED) else (0.0,)
-    norms = (norm, "") if norm else ("",)
-    return tuple(Folding(name, float(head_width) ** power) for name in norms for power in powers)
+    powers = _POWERS if layer.rpartition(".")[2] in _SCALED else (0.0,)
+    known = dict.fromkeys((*norms, ""))
+    return tuple(Folding(name, float(head_width) ** power) for name in known for power in powers)
 
 
-def _norm_before(layer: str, layers: int) -> str:
-    """The LayerNorm whose output a linear layer of DistilBERT reads; empty for none."""
-    if layer == "pre_classifier":
-        return f"{_BLOCK}{layers - 1}.output_layer_norm"
-    match = _LAYER.fullmatch(layer)
-    if match is None:
-        return ""
-    number = int(match[1])
-    if match[2] == "ffn.lin1":
-        return f"{_BLOCK}{number}.sa_layer_norm"
-    if number == 0:
-        return "distilbert.embeddings.LayerNorm"
-    return f"{_BLOCK}{number - 1}.output_layer_norm"
+def head_width(config: Any) -> int:
+    """Channels of an attention head of a transformers configuration."""
+    # MobileBERT's attention is in the bottleneck.
+    width = getattr(config, "true_hidden_size", None) or config.hidden_size
+    return int(width) // int(config.num_attention_heads)
+
+
+def norms_before(plain: Plain) -> dict[str, tuple[str, ...]]:
+    """Linear layer → the LayerNorms whose output it reads, or a slice of it, as names.
+
+    A layer that runs several times may have several, and none where it reads something else.
+    """
+    written: dict[int, tuple[str, torch.Tensor]] = {}
+    read: dict[str, list[str]] = defaultdict(list)
+
+    def address(x: torch.Tensor) -> int:
+        return x.untyped_storage().data_ptr()
+
+    def note(name: str) -> Any:
+        def hook(_module: Any, _inputs: Any, output: torch.Tensor) -> None:
+            # The tensor is kept, so that its memory is nobody else's.
+            written[address(output)] = (name, output)
+
+        return hook
+
+    def look(name: str) -> Any:
+        def hook(_module: Any, inputs: tuple[torch.Tensor, ...]) -> None:
+            norm = written.get(address(inputs[0]))
+            if norm is not None and norm[0] not in read[name]:
+                read[name].append(norm[0])
+
+        return hook
+
+    handles = []
+    for path, module in plain.module.named_modules():
+        name = path.removeprefix(plain.root)
+        if isinstance(module, torch.nn.LayerNorm):
+            handles.append(module.register_forward_hook(note(name)))
+        elif isinstance(module, torch.nn.Linear):
+            handles.append(module.register_forward_pre_hook(look(name)))
+    ids = torch.zeros((1, _SHORT), dtype=torch.int32)
+    try:
+        with torch.inference_mode():
+            plain.module(ids, torch.ones_like(ids))
+    finally:
+        for handle in handles:
+            handle.remove()
+    return {name: tuple(norms) for name, norms in read.items()}

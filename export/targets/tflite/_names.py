@@ -21,15 +21,15 @@ from runtime.sessions.litert_file import text, type_name
 _COMPONENT = re.compile(r"^(?:.*\.)?[A-Za-z0-9]+_(?P<attribute>\w+)$")
 
 
-def rename(model: Any, parameters: Parameters, root: str) -> None:
+def rename(model: Any, matcher: Matcher, root: str) -> None:
     """Name every tensor; names are unique within a signature and equal between signatures.
 
     Args:
         model: ``ModelT``, changed in place.
-        parameters: the reference's parameters by name.
+        matcher: finds the parameter that a stored tensor is.
         root: prefix of module paths that says nothing, such as ``reference.model.``.
     """
-    matcher = _Matcher(model, parameters)
+    parameters = matcher.parameters
     for signature in model.signatureDefs:
         graph = model.subgraphs[signature.subgraphIndex]
         graph.name = signature.signatureKey
@@ -57,32 +57,46 @@ def rename(model: Any, parameters: Parameters, root: str) -> None:
             tensor.name = names.get(index, f"unnamed_{index}")
 
 
-class _Matcher:
-    """Finds the parameters that a stored tensor may be."""
+class Matcher:
+    """Finds the parameters that a stored tensor may be.
+
+    Attributes:
+        parameters: of the model, by name.
+    """
 
     def __init__(self, model: Any, parameters: Parameters) -> None:
+        """Prepare to compare a ``ModelT``'s tensors with parameters."""
         self._model = model
-        self._parameters = parameters
+        self.parameters = parameters
         self._by_shape: dict[tuple[int, ...], list[str]] = defaultdict(list)
         for name, values in parameters.items():
-            self._by_shape[values.shape].append(name)
+            self._by_shape[_without_ones(values.shape)].append(name)
         self._known: dict[tuple[int, tuple[int, ...]], list[str]] = {}
 
     def names(self, tensor: Any) -> list[str]:
         """Parameters of the same values, or else of the same values up to a folded factor."""
         if type_name(tensor) != "FLOAT32" or not shape_of(tensor):
             return []
-        if text(tensor.name) in self._parameters:
+        if text(tensor.name) in self.parameters:
             return [text(tensor.name)]
         # Signatures share buffers: each is compared once.
         key = (tensor.buffer, shape_of(tensor))
         if key not in self._known:
             values = values_of(self._model, tensor)
-            near = self._by_shape.get(values.shape, [])
+            near = self._by_shape.get(_without_ones(values.shape), [])
             self._known[key] = [
-                name for name in near if np.array_equal(self._parameters[name], values)
-            ] or [name for name in near if _is_scaled(values, self._parameters[name])]
+                name
+                for name in near
+                if np.array_equal(self.parameters[name].ravel(), values.ravel())
+            ] or [name for name in near if _is_scaled(values, self.parameters[name])]
         return self._known[key]
+
+
+def _without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """A shape without leading axes of one element, which the converter adds to what is added."""
+    while len(shape) > 1 and shape[0] == 1:
+        shape = shape[1:]
+    return shape
 
 
 def _free_name(wanted: list[str], names: dict[int, str]) -> str:
@@ -109,7 +123,7 @@ def _is_scaled(values: npt.NDArray[Any], parameter: npt.NDArray[np.float32]) -> 
 
     The converter folds a LayerNorm's weight and the attention's 1/√d into the next matrix.
     """
-    if values.ndim != 2:
+    if values.ndim != 2 or values.shape != parameter.shape:
         return False
     slack = 1e-5 * float(np.abs(values).max())
     for part in (slice(8), slice(None)):  # a few rows first: most candidates fail there

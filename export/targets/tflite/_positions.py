@@ -1,13 +1,15 @@
-"""Position embeddings: one table for all signatures instead of a constant in each.
+"""Rows of tables that are known at conversion: stored once for all signatures.
 
-The converter knows the positions at conversion time and folds the lookup into a float constant of
-[1, length, dim] per signature, which no quantizer touches. Here the constants become lookups again,
-in one table of the longest length, so that the table is stored once and quantized as any embedding.
+The converter knows the positions and the token types, and folds their lookups into a float constant
+of [1, length, dim] per signature, which no quantizer touches. Here positions become lookups again,
+in one table of the longest length, so that the table is stored once and quantized as any embedding;
+and the one token type becomes one row.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -26,35 +28,56 @@ from runtime.sessions.litert_file import type_name
 Parameters = Mapping[str, npt.NDArray[np.float32]]
 
 
-def share_positions(model: Any, parameters: Parameters) -> None:
-    """Turn constants that are the first rows of a parameter back into lookups.
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """Where a constant comes from.
+
+    Attributes:
+        name: of the parameter, a table.
+        first: row of the constant's first.
+        repeated: every row of the constant is that one; otherwise the following ones follow.
+    """
+
+    name: str
+    first: int
+    repeated: bool
+
+
+def share_tables(model: Any, parameters: Parameters) -> None:
+    """Turn constants that are rows of a parameter into lookups, or into the one row.
 
     Args:
         model: ``ModelT``, changed in place.
         parameters: the reference's parameters by name.
     """
     found = [
-        (graph, index, name)
+        (graph, index, rows)
         for graph in model.subgraphs
         for index in range(len(graph.tensors))
-        if (name := _table_of(model, graph, index, parameters)) is not None
+        if (rows := _rows_of(model, graph, index, parameters)) is not None
     ]
+    # From row 0, although RoBERTa's first position is row 2: the ids are then the model's own.
     longest: dict[str, int] = {}
-    for graph, index, name in found:
-        longest[name] = max(longest.get(name, 0), shape_of(graph.tensors[index])[-2])
+    for graph, index, rows in found:
+        count = 1 if rows.repeated else shape_of(graph.tensors[index])[-2]
+        longest[rows.name] = max(longest.get(rows.name, 0), rows.first + count)
     stored = {n: add_buffer(model, parameters[n][:rows]) for n, rows in longest.items()}
-    for graph, index, name in found:
-        shape = (longest[name], parameters[name].shape[1])
-        _look_up(model, graph, index, _tensor(name, "FLOAT32", shape, stored[name]))
+    for graph, index, rows in found:
+        shape = (longest[rows.name], parameters[rows.name].shape[1])
+        table = _tensor(rows.name, "FLOAT32", shape, stored[rows.name])
+        if rows.repeated and rows.first == 0 and shape[0] == 1:
+            graph.tensors[index] = table  # broadcast by ADD
+        else:
+            _look_up(model, graph, index, table, rows)
 
 
-def _table_of(model: Any, graph: Any, index: int, parameters: Parameters) -> str | None:
-    """Name of the parameter whose first rows are this constant, which must only be added."""
+def _rows_of(model: Any, graph: Any, index: int, parameters: Parameters) -> _Rows | None:
+    """Which rows of which parameter a constant is, which must only be added."""
     tensor = graph.tensors[index]
     shape = shape_of(tensor)
     if type_name(tensor) != "FLOAT32" or not has_data(model, tensor):
         return None
-    if len(shape) != 3 or shape[0] != 1:
+    if len(shape) != 3 or shape[0] != 1 or shape[1] < 2:
         return None
     names = {
         operator_name(model.operatorCodes[operator.opcodeIndex])
@@ -64,17 +87,21 @@ def _table_of(model: Any, graph: Any, index: int, parameters: Parameters) -> str
     if names != {"ADD"}:
         return None
     values = values_of(model, tensor)[0]
+    repeated = bool((values == values[0]).all())
     for name, parameter in parameters.items():
-        fits = parameter.ndim == 2 and parameter.shape[1] == shape[2]
-        if fits and np.array_equal(parameter[: shape[1]], values):
-            return name
+        if parameter.ndim != 2 or parameter.shape[1] != shape[2]:
+            continue
+        for first in np.flatnonzero((parameter == values[0]).all(axis=1)):
+            if repeated or np.array_equal(parameter[first : first + shape[1]], values):
+                return _Rows(name, int(first), repeated)
     return None
 
 
-def _look_up(model: Any, graph: Any, index: int, table: Any) -> None:
-    """Compute constant `index` of `graph` by a lookup of rows 0, 1, 2 … of `table`."""
+def _look_up(model: Any, graph: Any, index: int, table: Any, which: _Rows) -> None:
+    """Compute constant `index` of `graph` by a lookup in `table`."""
     rows, width = shape_of(graph.tensors[index])[1:]
-    ids = add_buffer(model, np.arange(rows, dtype=np.int32))
+    places = np.arange(which.first, which.first + rows, dtype=np.int32)
+    ids = add_buffer(model, np.full_like(places, which.first) if which.repeated else places)
     graph.tensors += [_tensor("positions", "INT32", (rows,), ids), table]
     # [length, dim] and not [1, length, dim]: a lookup's output has no batch, and ADD broadcasts.
     graph.tensors[index] = _tensor(f"{table.name}/lookup", "FLOAT32", (rows, width), 0)

@@ -12,6 +12,7 @@ from runtime.coreml_reference.kernels.registry import (
     Ints,
     axes_of,
     axis_of,
+    floats,
     kernel,
 )
 from runtime.coreml_reference.program import Array, CoreMLError
@@ -139,6 +140,39 @@ def tile(context: Context, x: Array, reps: Ints) -> Array:
         raise CoreMLError(f"reps {reps} do not fit {x.shape}")
     context.allow(tuple(count * length for count, length in zip(reps, x.shape, strict=True)))
     return np.tile(x, reps)
+
+
+@kernel("pad", moves=True)
+def pad_with(
+    context: Context,
+    x: Array,
+    pad: Ints,
+    mode: str = "constant",
+    constant_val: float = 0.0,
+) -> Array:
+    """More elements before and after x's last axes.
+
+    Args:
+        context: the mode.
+        x: floats.
+        pad: before and after, for each of the last len(pad) / 2 axes.
+        mode: ``constant``, ``reflect`` (without the edge itself) or ``replicate`` (the edge).
+        constant_val: what ``constant`` adds.
+    """
+    floats(x)
+    if len(pad) % 2 or len(pad) > 2 * x.ndim or any(count < 0 for count in pad):
+        raise CoreMLError(f"pad {pad} does not fit {x.shape}")
+    pairs = list(zip(pad[::2], pad[1::2], strict=True))
+    widths = [(0, 0)] * (x.ndim - len(pairs)) + pairs
+    context.allow(tuple(n + sum(width) for n, width in zip(x.shape, widths, strict=True)))
+    if mode == "constant":
+        return np.pad(x, widths, constant_values=x.dtype.type(constant_val))
+    limits = {"reflect": 1, "replicate": 0}
+    if mode not in limits:
+        raise CoreMLError(f"pad's mode {mode!r} is unknown")
+    if any(max(width) > n - limits[mode] for n, width in zip(x.shape, widths, strict=True)):
+        raise CoreMLError(f"pad {pad} is more than {x.shape} has to {mode}")
+    return np.pad(x, widths, mode="reflect" if mode == "reflect" else "edge")
 
 
 @kernel("fill", moves=True)

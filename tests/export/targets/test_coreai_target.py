@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from coreml_support import family_classifier
 
 from export.recipes import Recipe, WeightsRule, recipes
 from export.reference import Reference, reference_from_model
@@ -279,6 +280,8 @@ def test_a_recipe_in_another_precision_is_refused(
 
 def test_a_model_that_cannot_be_expressed_is_a_user_error(made: Made, tmp_path: Path) -> None:
     class Data(torch.nn.Module):
+        family = made.reference.family
+
         def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
             return input_ids.float() if attention_mask.sum().item() > 3 else -input_ids.float()
 
@@ -287,6 +290,27 @@ def test_a_model_that_cannot_be_expressed_is_a_user_error(made: Made, tmp_path: 
     with pytest.raises(UserError, match="cannot express"):
         coreai.make(dataclasses.replace(made.job, source=source), tmp_path / "x.aimodel")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "name", ["bert", *(pytest.param(n, marks=pytest.mark.slow) for n in ("albert", "electra"))]
+)
+def test_other_families(name: str, tmp_path: Path) -> None:
+    reference = reference_from_model(family_classifier(name, max_position_embeddings=POSITIONS))
+    path, job = tmp_path / "model.aimodel", job_for(reference, tmp_path)
+    coreai.make(job, path)
+    effective = coreai.effective(path, job)
+    assert effective is not None
+    assert effective.tensors.keys() == reference.module.model.state_dict().keys()
+    assert largest_difference(path, reference) <= 2e-5
+
+
+@pytest.mark.parametrize("name", ["xlnet", "mobilebert"])
+def test_families_with_fixed_lengths_are_refused(name: str, tmp_path: Path) -> None:
+    job = job_for(reference_from_model(family_classifier(name)), tmp_path)
+    with pytest.raises(UserError, match="not made of") as caught:
+        coreai.make(job, tmp_path / "model.aimodel")
+    assert "takes the length" in caught.value.why
 
 
 def test_damaged_assets_are_refused(made: Made, tmp_path: Path) -> None:

@@ -70,7 +70,7 @@ def write_bundle(folder: Path, *, kind: str, **options: str) -> tuple[Any, dict[
     task = job.source.task
     manifest = {
         "task": {"kind": task.kind, "thresholds": task.thresholds},
-        "tokenizer": {"pad_id": 0},
+        "tokenizer": {"pad_id": 0, "pad_side": "right"},
         "artifacts": [{"path": package.name, "lengths": description.lengths}],
     }
     (folder / "manifest.json").write_text(json.dumps(manifest))
@@ -117,6 +117,9 @@ def test_padding() -> None:
     assert check_on_mac.padded(range(9), [8, 16], 0)["input_ids"].shape == (1, 16)
     free = check_on_mac.padded([7, 8, 9], None, 1)
     np.testing.assert_array_equal(free["input_ids"], [[7, 8, 9]])
+    left = check_on_mac.padded([7, 8, 9], [4], 1, "left")
+    np.testing.assert_array_equal(left["input_ids"], [[1, 7, 8, 9]])
+    np.testing.assert_array_equal(left["attention_mask"], [[0, 1, 1, 1]])
     assert {array.dtype for array in (*fixed.values(), *free.values())} == {np.dtype(np.int32)}
 
 

@@ -26,8 +26,7 @@ CASES = [
 
 def made(model: Any, layout: str, target: str, shapes: str, **options: str) -> Any:
     job = coreml_job(model, layout=layout, deployment_target=target, shapes=shapes, **options)
-    reference: Any = job.source.reference.module
-    return module_for(reference, options_of(job), job.source.task.activation)
+    return module_for(job.source.reference, options_of(job), job.source.task.activation)
 
 
 @pytest.mark.parametrize(("layout", "target", "shapes", "length"), CASES)
@@ -91,7 +90,7 @@ def test_a_classifier_gives_probabilities_and_logits(layout: str, kind: str) -> 
     model = lively_classifier()
     job = coreml_job(model, kind=kind, layout=layout, outputs="classifier")
     reference: Any = job.source.reference.module
-    module = module_for(reference, options_of(job), job.source.task.activation)
+    module = module_for(job.source.reference, options_of(job), job.source.task.activation)
     ids, mask = padded_batch(32)
     with torch.no_grad():
         probabilities, logits = module(torch.tensor(ids), torch.tensor(mask))
@@ -101,15 +100,10 @@ def test_a_classifier_gives_probabilities_and_logits(layout: str, kind: str) -> 
     torch.testing.assert_close(probabilities, activated, atol=2e-5, rtol=0)
 
 
-def test_another_architecture_is_refused() -> None:
-    from transformers import BertConfig, BertForSequenceClassification
+def test_a_family_that_nobody_wrote_out_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    from export.targets.coreml import _anatomy
 
-    config = BertConfig(
-        vocab_size=50,
-        hidden_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=16,
-    )
-    with pytest.raises(UserError, match="DistilBERT alone, not of bert"):
-        made(BertForSequenceClassification(config).eval(), "default", "iOS16", "fixed")
+    monkeypatch.delitem(_anatomy.ANATOMIES, "distilbert")
+    with pytest.raises(UserError, match="not made of DistilBERT models") as caught:
+        made(lively_classifier(), "default", "iOS16", "fixed")
+    assert "made of ALBERT, BERT, ELECTRA, MobileBERT, RoBERTa, XLNet" in caught.value.why

@@ -38,6 +38,7 @@ def test_round_trip(tmp_path: Path) -> None:
         "contract_sha256": CONTRACT,
         "recipe": "float16",
         "recipe_version": "4",
+        "family": "distilbert",
         "task": "multi_label",
         "activation": "sigmoid",
         "max_length": "32",

@@ -13,11 +13,12 @@ import pytest
 import torch
 
 from export.artifacts import effective_reference
+from export.families.plain import plain_of
 from export.recipes import Recipe, WeightsRule
 from export.reference import Reference, reference_from_model, reference_logits
 from export.targets import tflite
 from export.targets.precision import summarise
-from export.targets.tflite._folding import Folding, foldings
+from export.targets.tflite._folding import Folding, foldings, norms_before
 from runtime.errors import UserError
 from runtime.manifest import ArtifactSpec
 from runtime.sessions import SessionSettings, open_session
@@ -265,7 +266,7 @@ def test_what_is_taken_out_was_put_in() -> None:
         f"{norm}.bias": random.normal(size=8).astype(np.float32),
     }
     originals[f"{norm}.weight"][2] = 0.0
-    known = foldings(layer, layers=2, head_width=16)
+    known = foldings(layer, (norm,), head_width=16)
     assert known[0] == Folding(norm, 0.5)
     assert known[-1].is_nothing
     for folding in known:
@@ -281,8 +282,19 @@ def test_what_is_taken_out_was_put_in() -> None:
 
 
 def test_only_queries_and_keys_are_scaled() -> None:
-    assert foldings("classifier", 2, 16) == (Folding("", 1.0),)
-    assert foldings("pre_classifier", 2, 16)[0].norm.endswith("layer.1.output_layer_norm")
-    values = foldings(QUERY.replace("q_lin", "v_lin"), 2, 16)
+    assert foldings("classifier", (), 16) == (Folding("", 1.0),)
+    values = foldings(QUERY.replace("q_lin", "v_lin"), ("distilbert.embeddings.LayerNorm",), 16)
     assert values == (Folding("distilbert.embeddings.LayerNorm", 1.0), Folding("", 1.0))
-    assert [f.factor for f in foldings(QUERY, 2, 16)] == [0.5, 0.25, 1.0] * 2
+    assert [f.factor for f in foldings(QUERY, ("n",), 16)] == [0.5, 0.25, 1.0] * 2
+
+
+def test_which_layer_is_behind_which_norm_is_seen_when_the_model_runs() -> None:
+    found = norms_before(plain_of(random_reference()))
+    last, first = "distilbert.transformer.layer.1.", "distilbert.transformer.layer.0."
+    assert found == {
+        **{f"{first}attention.{n}_lin": ("distilbert.embeddings.LayerNorm",) for n in "qkv"},
+        **{f"{last}attention.{n}_lin": (f"{first}output_layer_norm",) for n in "qkv"},
+        f"{first}ffn.lin1": (f"{first}sa_layer_norm",),
+        f"{last}ffn.lin1": (f"{last}sa_layer_norm",),
+        "pre_classifier": (f"{last}output_layer_norm",),
+    }

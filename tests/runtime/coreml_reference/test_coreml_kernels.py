@@ -47,6 +47,7 @@ def _close(found: Any, expected: torch.Tensor, mode: Mode, scale: float = 1) -> 
 UNARY: dict[str, Callable[[Any], Any]] = {
     "abs": torch.abs,
     "ceil": torch.ceil,
+    "cos": torch.cos,
     "erf": torch.erf,
     "exp": torch.exp,
     "exp2": torch.exp2,
@@ -58,6 +59,7 @@ UNARY: dict[str, Callable[[Any], Any]] = {
     "sigmoid": torch.sigmoid,
     "sign": torch.sign,
     "silu": F.silu,
+    "sin": torch.sin,
     "sqrt": torch.sqrt,
     "square": torch.square,
     "tanh": torch.tanh,

@@ -11,6 +11,8 @@ from coreml_programs import call
 from hypothesis import given
 from hypothesis import strategies as st
 
+from runtime.coreml_reference.kernels.registry import KERNELS, Context
+from runtime.coreml_reference.numerics import Numerics
 from runtime.coreml_reference.program import Array, CoreMLError
 
 
@@ -75,6 +77,51 @@ def test_joined_and_parted() -> None:
             call("split", x=x, axis=1, **wrong)
     with pytest.raises(CoreMLError, match="mixed"):
         call("concat", values=(x, x.astype(np.float32)), axis=0)
+
+
+def _padded(x: Array, **arguments: Any) -> Array:
+    """`call` has a mode of its own."""
+    return np.asarray(KERNELS["pad"].run(Context(Numerics("f32"), 17), x=x, **arguments))
+
+
+@pytest.mark.parametrize("mode", ["constant", "reflect", "replicate"])
+def test_padded_as_torch_and_coremltools_have_it(mode: str) -> None:
+    from coreml_packages import quiet
+
+    x = _numbers(2, 3, 4).astype(np.float32)
+    # Apple names the axes from the first of those that are padded, torch from the last.
+    found = _padded(x, pad=(1, 2, 0, 3), mode=mode, constant_val=0.5)
+    value = {"value": 0.5} if mode == "constant" else {}
+    torchs = "replicate" if mode == "replicate" else mode
+    wanted = torch.nn.functional.pad(torch.from_numpy(x), (0, 3, 1, 2), mode=torchs, **value)
+    _same(found, wanted.numpy())
+    with quiet():
+        from coremltools.converters.mil._deployment_compatibility import AvailableTarget
+        from coremltools.converters.mil.mil import Builder, Function
+
+        with Function({}, opset_version=AvailableTarget.iOS16):
+            given = {"pad": np.int32([1, 2, 0, 3]), "mode": mode, "constant_val": np.float32(0.5)}
+            theirs = Builder.pad(x=x, **given).val
+    _same(found, theirs)
+
+
+def test_padding_that_does_not_fit() -> None:
+    x = _numbers(2, 3)
+    _same(_padded(x, pad=(1, 0)), np.pad(x, ((0, 0), (1, 0))))
+    wrong: list[dict[str, Any]] = [
+        {"pad": (1,)},
+        {"pad": (1, 0, 0, 0, 0, 0)},
+        {"pad": (-1, 0)},
+        {"pad": (1 << 30, 0)},
+        {"pad": (3, 0), "mode": "reflect"},
+        {"pad": (4, 0), "mode": "replicate"},
+        {"pad": (1, 0), "mode": "wrap"},
+    ]
+    for arguments in wrong:
+        with pytest.raises(CoreMLError):
+            _padded(x, **arguments)
+    with pytest.raises(CoreMLError, match="floats only"):
+        _padded(np.int32([1]), pad=(1, 0))
 
 
 def test_repeated_and_filled() -> None:

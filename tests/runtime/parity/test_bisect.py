@@ -241,11 +241,17 @@ def test_a_fault_that_looking_moves_is_unknown(
     bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """onnxruntime fuses what nobody looks at, which moves the last bits of float32 logits."""
-    damaged, _ = _plant(bundle, "model.onnx", relu_gelu, tmp_path)
-    spec = damaged.artifact("model.onnx")
-    budgets = budgets_of(spec)
+    budgets = budgets_of(bundle.artifact("model.onnx"))
     assert budgets is not None
-    moved = _bisect(damaged, "model.onnx").untapped_difference
+    moved = 0.0
+    # Not every model's last bits move; those of one of these did for every model so far.
+    for fault in (relu_gelu, wrong_scores, zeroed_bias):
+        folder = tmp_path / fault.__name__
+        folder.mkdir()
+        damaged, _ = _plant(bundle, "model.onnx", fault, folder)
+        moved = _bisect(damaged, "model.onnx").untapped_difference
+        if moved:
+            break
     assert 0.0 < moved <= budgets.taps
     strict = replace(budgets, taps=moved / 2)
     monkeypatch.setattr(bisect_module, "budgets_of", lambda _: strict)

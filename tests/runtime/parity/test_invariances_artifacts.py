@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from coreml_support import coreml_job, padded_batch
 
-from export.reference import MASKED_SCORE
+from export.families import MASKED_SCORE
 from export.targets import coreml
 from export.targets.tflite._flatbuffer import has_data, load, values_of
 from export.targets.tflite._packing import packed

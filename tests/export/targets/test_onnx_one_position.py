@@ -8,14 +8,14 @@ import onnx_ir as ir
 import onnxruntime
 import pytest
 
-from export.targets.onnx._first_position import keep_first_position
+from export.targets.onnx._one_position import keep_one_position
 
 # x is float [batch, length, 4], h is float [batch, 2, length, length].
 GRAPH = """
 <ir_version: 9, opset_import: ["": 20]>
 g (float[batch, length, 4] x, float[batch, 2, length, length] h) => ({outputs})
 <float[4, 4] w = {{1,2,3,4,5,6,7,8,9,1,2,3,4,5,6,-7}}, float[4] b = {{1,-2,3,-4}},
- float[4] scale = {{1,2,3,4}}, int64 zero = {{0}}, int64 one = {{1}},
+ float[4] scale = {{1,2,3,4}}, int64 zero = {{0}}, int64 one = {{1}}, int64 last = {{-1}},
  int64[4] split = {{0,0,2,2}}, int64[3] join = {{0,0,4}}, int64[2] flat = {{0,-1}}>
 {{ {body} }}
 """
@@ -41,7 +41,7 @@ def run(model: onnx.ModelProto, batch: int, length: int) -> list[np.ndarray]:
 
 def shortened(model: onnx.ModelProto) -> tuple[int, onnx.ModelProto]:
     graph = ir.from_proto(model)
-    count = keep_first_position(graph.graph)
+    count = keep_one_position(graph.graph)
     proto = ir.to_proto(graph)
     del proto.graph.value_info[:]
     onnx.checker.check_model(proto, full_check=True)
@@ -115,6 +115,27 @@ def test_stops(body: str, count: int) -> None:
     found, model = shortened(build(body))
     assert found == count
     assert len(slices(model)) == (1 if count else 0)
+
+
+@pytest.mark.parametrize("index", ["zero", "last"])
+def test_the_last_position_as_well_as_the_first(index: str) -> None:
+    body = (
+        "q4 = Reshape(x, split) q = Transpose<perm = [0,2,1,3]>(q4)"
+        "k = Transpose<perm = [0,2,3,1]>(q4) v = Transpose<perm = [0,2,1,3]>(q4)"
+        "s = MatMul(q, k) p = Softmax<axis = -1>(s) c = MatMul(p, v)"
+        f"o = Transpose<perm = [0,2,1,3]>(c) z = Reshape(o, join) y = Gather<axis = 1>(z, {index})"
+    )
+    found, model = shortened(build(body))
+    assert (found, slices(model)) == (6, ["q4"])
+
+
+def test_the_first_of_one_and_the_last_of_another_are_not_the_same() -> None:
+    body = (
+        "m = Relu(x) first = Gather<axis = 1>(m, zero) final = Gather<axis = 1>(m, last)"
+        "y = Add(first, final)"
+    )
+    found, model = shortened(build(body))
+    assert (found, slices(model)) == (0, [])
 
 
 def test_the_batch_axis_is_nobody_elses() -> None:

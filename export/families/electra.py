@@ -1,0 +1,33 @@
+"""ELECTRA (arXiv 2003.10555): a discriminator with narrow embeddings and a dense head."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from export.families.base import Family, bert_sizes, dense_head
+
+if TYPE_CHECKING:
+    from export.settings import SmallModel
+
+
+def _sizes(size: SmallModel) -> dict[str, Any]:
+    return bert_sizes(size) | {"embedding_size": max(8, size.dim // 2)}
+
+
+NAME = "electra"
+
+FAMILY = Family(
+    name=NAME,
+    title="ELECTRA",
+    config_class="ElectraConfig",
+    classifier="ElectraForSequenceClassification",
+    masked_lm="",  # its discriminator tells replaced words from real ones
+    root="electra",
+    bare=re.compile(r"^encoder\.layer\."),
+    head=re.compile(r"^classifier\."),
+    last_layer="classifier.out_proj",
+    example="google/electra-small-discriminator",
+    sizes=_sizes,
+    head_of=dense_head,
+)
