@@ -1,0 +1,1 @@
+"""Distillation: a small student learns from a big teacher, in general or for one task."""
