@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from runtime.bundle import Bundle
 from runtime.decisions import decisions, probabilities
+from runtime.errors import UserError
 from runtime.manifest import ArtifactSpec
 from runtime.sessions import Session, open_session
 from runtime.sessions.base import SessionSettings
@@ -44,9 +45,15 @@ class TextClassifier:
             settings: of the session; None takes one thread and the runtime that a device would.
 
         Raises:
-            UserError: a file is missing or corrupt, or the runtime is not installed.
+            UserError: a file is missing or corrupt, the runtime is not installed, or the bundle
+                gives vectors.
         """
         manifest = bundle.manifest
+        if manifest.task.gives_vectors:
+            raise UserError(
+                f"{bundle.path} gives sentence vectors and no labels",
+                todo="embed a text instead: mobile-runtime embed BUNDLE TEXT",
+            )
         self.task = manifest.task
         self.tokenizer = TextTokenizer(bundle.file(manifest.tokenizer.file), manifest.tokenizer)
         self._spec = manifest.tokenizer
@@ -59,7 +66,7 @@ class TextClassifier:
     def classify(self, text: str) -> Classification:
         """Label one text; any string is accepted, the empty one too."""
         ids, truncated = self.tokenizer.encode(text)
-        input_ids, mask = batch_of([ids], self._spec.pad_id)
+        input_ids, mask = batch_of([ids], self._spec.pad_id, self._spec.pad_side)
         logits = self.session.run(input_ids, mask)
         shares = probabilities(logits, self.task)[0]
         chosen = decisions(logits, self.task)[0]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -13,10 +12,12 @@ from rich.table import Table
 
 from runtime.bundle import open_bundle
 from runtime.classify import Classification, TextClassifier
+from runtime.cli_embed import embed_command
 from runtime.cli_parity import app as parity_app
-from runtime.cli_support import run
+from runtime.cli_support import lines_of, run
 from runtime.console import megabytes, out
 from runtime.errors import UserError
+from runtime.manifest import Manifest
 from runtime.sessions.base import SessionSettings
 from runtime.weights_table import weights_line, weights_table
 
@@ -28,6 +29,7 @@ app = typer.Typer(
 )
 
 app.add_typer(parity_app, name="parity")
+app.command(name="embed")(embed_command)
 
 BundleArgument = Annotated[Path, typer.Argument(help="A bundle's folder, such as dist/tflite.")]
 
@@ -61,28 +63,9 @@ def classify(
         return
     if file is None and sys.stdin.isatty():
         raise UserError("there is no text", todo='give one: … classify BUNDLE "text", or --file')
-    for answer in classifier.classify_all(_lines(file)):
+    for answer in classifier.classify_all(lines_of(file)):
         sys.stdout.write(_json(answer) if as_json else _row(answer))
         sys.stdout.write("\n")
-
-
-def _lines(file: Path | None) -> Iterator[str]:
-    try:
-        if file is None:
-            # Strict, and independent of the machine's locale.
-            yield from (line.rstrip("\r\n") for line in _utf8(sys.stdin.buffer))
-            return
-        with file.open("rb") as stream:
-            yield from (line.rstrip("\r\n") for line in _utf8(stream))
-    except UnicodeDecodeError as error:
-        raise UserError(
-            f"{file or 'standard input'} is not UTF-8", why=str(error), todo="convert it first"
-        ) from error
-
-
-def _utf8(stream: Iterator[bytes]) -> Iterator[str]:
-    for line in stream:
-        yield line.decode("utf-8")
 
 
 def _row(answer: Classification) -> str:
@@ -124,11 +107,10 @@ def inspect(
     """Verify every hash and show what a bundle holds."""
     opened = open_bundle(bundle)
     manifest = opened.manifest
-    task, tokenizer = manifest.task, manifest.tokenizer
+    tokenizer = manifest.tokenizer
     out.print(f"{manifest.name}: every file is as the manifest says", style="bold", markup=False)
     facts = {
-        "task": f"{task.kind}, {task.activation}, {len(task.labels)} labels: "
-        + ", ".join(task.labels),
+        "task": _task_line(manifest),
         "model": f"{manifest.source.architecture}, {manifest.source.parameters:,} parameters, from "
         f"{manifest.source.model}",
         "data": f"{manifest.data.name} "
@@ -158,6 +140,15 @@ def inspect(
             out.print(weights_table(a))
         elif a.weights.stored:
             out.print(f"  {a.path}: {weights_line(a)}", markup=False, soft_wrap=True)
+
+
+def _task_line(manifest: Manifest) -> str:
+    task = manifest.task
+    if task.gives_vectors:
+        dim = manifest.artifacts[0].outputs[0].shape[-1]
+        length = "length 1" if task.activation == "l2" else "any length"
+        return f"sentence vectors of {dim} numbers, {task.pooling} pooling, {length}"
+    return f"{task.kind}, {task.activation}, {len(task.labels)} labels: " + ", ".join(task.labels)
 
 
 def _in_order(rows: dict[str, int]) -> list[tuple[str, int]]:

@@ -10,12 +10,13 @@ import typer
 from runtime.cli_report import JsonOption
 from runtime.cli_support import ERROR, FAIL, PASS
 from runtime.console import out
+from runtime.errors import UserError
 from runtime.files import canonical_json, write_atomically
 from runtime.parity.bisect import bisect
 from runtime.parity.bisect_document import bisect_document, conclusion, layer_table
 from runtime.rejected import open_to_study
 from runtime.sessions.base import SessionSettings
-from runtime.trace import TRACE, read_trace
+from runtime.trace import trace_of
 
 
 def bisect_command(
@@ -38,7 +39,13 @@ def bisect_command(
     Exit status: 0 nothing diverges, 1 found, 2 could not tell.
     """
     opened = open_to_study(bundle, verify=not as_it_is)
-    trace = read_trace(opened.file(TRACE))
+    if opened.manifest.task.gives_vectors:
+        raise UserError(
+            "a bundle of sentence vectors cannot be bisected",
+            why="it holds no trace of PyTorch's inside",
+            todo="export the same checkpoint as a classifier and bisect that one",
+        )
+    trace = trace_of(opened)
     chosen = opened.manifest.artifacts if artifact is None else (opened.artifact(artifact),)
     settings = SessionSettings.of(opened.manifest.tokenizer, backend="reference")
     reports = []

@@ -84,6 +84,8 @@ def run_command(
 
 def _layers(bundle: Bundle, result: ParityReport) -> dict[str, tuple[LayerError, ...]]:
     """Errors block by block, for the page; nothing where the bundle or the runtime has none."""
+    if bundle.manifest.task.gives_vectors:  # they have no trace
+        return {}
     settings = SessionSettings.of(bundle.manifest.tokenizer, backend="reference")
     found = {}
     for artifact in result.artifacts:

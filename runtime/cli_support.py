@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import typer
@@ -36,6 +37,30 @@ def run(app: typer.Typer) -> None:
         if leaving.code == _INTERRUPTED:
             _say("interrupted; nothing was half written.")
         raise
+
+
+def lines_of(file: Path | None) -> Iterator[str]:
+    """Lines of a UTF-8 file, or of standard input for None, without their ends.
+
+    Raises:
+        UserError: a line is not UTF-8.
+    """
+    try:
+        if file is None:
+            # Strict, and independent of the machine's locale.
+            yield from (line.rstrip("\r\n") for line in _utf8(sys.stdin.buffer))
+            return
+        with file.open("rb") as stream:
+            yield from (line.rstrip("\r\n") for line in _utf8(stream))
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{file or 'standard input'} is not UTF-8", why=str(error), todo="convert it first"
+        ) from error
+
+
+def _utf8(stream: Iterable[bytes]) -> Iterator[str]:
+    for line in stream:
+        yield line.decode("utf-8")
 
 
 def program() -> str:

@@ -39,6 +39,7 @@ FIGURES = {
     "mean_abs": Figure("max", "logits", "mean difference"),
     "max_rel": Figure("max", "", "largest difference over the reference's root mean square"),
     "cosine": Figure("min", "", "cosine of all logits"),
+    "cosine_min": Figure("min", "", "smallest cosine of a text's vector with the reference's"),
     "sqnr_db": Figure("min", "dB", "signal to quantization noise"),
     "kl_mean": Figure("max", "nats", "mean KL divergence of the probabilities"),
     "flip_rate": Figure(
@@ -48,6 +49,9 @@ FIGURES = {
         "max", "", "95% upper bound on the share of texts whose decision differs", "flip_rate"
     ),
     "large_margin_flips": Figure("max", "", "flips where the reference was sure"),
+    "neighbour_regret": Figure(
+        "max", "", "cosine that a text loses, by the reference, with the artifact's neighbour"
+    ),
     "boundary_flip_rate": Figure("max", "", "share of nearly undecided texts that flip"),
     "metric_drop": Figure("max", "", "task metric, reference minus artifact"),
     "metric_drop_bound": Figure(
@@ -128,6 +132,8 @@ def check_all(
     figures: Mapping[str, float],
     limits: Mapping[str, float],
     notes: Mapping[str, str] | None = None,
+    *,
+    required: tuple[str, ...] = REQUIRED,
 ) -> tuple[Check, ...]:
     """Compare figures with limits; NaN meets no limit, and non-finite logits fail by themselves.
 
@@ -135,12 +141,13 @@ def check_all(
         figures: name → value.
         limits: name → limit; one for a figure that `figures` lacks is left out unless required.
         notes: figure → what to say where the sample is too small for its limit.
+        required: figures that must have a limit.
 
     Raises:
         UserError: a limit for a figure that does not exist, a limit that is NaN, or a limit that
             is missing although the figure is required or is there: a gate with a hole is no gate.
     """
-    missing = [name for name in REQUIRED if name not in limits]
+    missing = [name for name in required if name not in limits]
     missing += [name for name in REQUIRED_IF_KNOWN if name in figures and name not in limits]
     if missing:
         raise UserError(f"the gate has no limit for {', '.join(missing)}")

@@ -13,11 +13,13 @@ import numpy.typing as npt
 from runtime.bundle import LABELS, Bundle
 from runtime.classify import TextClassifier
 from runtime.decisions import decisions
+from runtime.embed import TextEmbedder
 from runtime.golden import VALIDATION, Golden
 from runtime.manifest import ArtifactSpec, TaskSpec, Verdict
-from runtime.parity.agreement import LabelFlips, agreement, texts_note
+from runtime.parity import vectors
+from runtime.parity.agreement import Agreement, LabelFlips, agreement, texts_note
 from runtime.parity.evidence import Evidence
-from runtime.parity.gates import REQUIRED_IF_KNOWN, Check, check_all, verdict_of
+from runtime.parity.gates import REQUIRED, REQUIRED_IF_KNOWN, Check, check_all, verdict_of
 from runtime.parity.metrics import (
     one_hot,
     task_metric,
@@ -141,8 +143,11 @@ def judge(
     evidence = []
     for artifact in bundle.manifest.artifacts:
         found = run_artifact(bundle, artifact, golden, settings, progress)
-        classifier = TextClassifier(bundle, artifact, settings)
-        wrong = _wrong_labels(classifier, bundle.manifest.task, golden, found)
+        if bundle.manifest.task.gives_vectors:
+            wrong = _wrong_vectors(TextEmbedder(bundle, artifact, settings), golden, found)
+        else:
+            classifier = TextClassifier(bundle, artifact, settings)
+            wrong = _wrong_labels(classifier, bundle.manifest.task, golden, found)
         evidence.append(replace(found, wrong_labels=wrong))
     return judge_evidence(bundle, golden, gates, evidence)
 
@@ -154,11 +159,26 @@ def _wrong_labels(
     names = np.array(task.labels)
     chosen = decisions(found.logits, task)
     wrong = []
-    for place in range(0, len(found.rows), max(1, len(found.rows) // _END_TO_END)):
+    for place in _some(found):
         case = golden.cases[found.rows[place]]
         if set(classifier.classify(case.text).labels) != set(names[chosen[place]].tolist()):
             wrong.append(case.name)
     return tuple(wrong)
+
+
+def _wrong_vectors(embedder: TextEmbedder, golden: Golden, found: Evidence) -> tuple[str, ...]:
+    """The same for vectors: text in, vector out."""
+    wrong = []
+    for place in _some(found):
+        case = golden.cases[found.rows[place]]
+        vector = embedder.embed(case.text).vector
+        if not np.array_equal(vector, found.logits[place], equal_nan=True):
+            wrong.append(case.name)
+    return tuple(wrong)
+
+
+def _some(found: Evidence) -> range:
+    return range(0, len(found.rows), max(1, len(found.rows) // _END_TO_END))
 
 
 def judge_evidence(
@@ -177,12 +197,7 @@ def judge_evidence(
     """
     task = bundle.manifest.task
     targets = one_hot([case.targets or () for case in golden.cases], len(task.labels))
-    validation = golden.rows(VALIDATION)
-    reference = golden.reference[validation]
-    doubts = doubts_about_reference(reference, targets[validation], task)
-    metric = 0.0
-    if len(validation):
-        metric = task_metric(decisions(reference, task), targets[validation], task)
+    metric, doubts = _reference(golden, targets, task)
     tokenizer = TextTokenizer(
         bundle.file(bundle.manifest.tokenizer.file), bundle.manifest.tokenizer
     )
@@ -202,7 +217,7 @@ def judge_evidence(
         reports.append(report)
     return ParityReport(
         verdict=worst([report.verdict for report in reports]),
-        metric=task_metric_name(task),
+        metric=vectors.METRIC if task.gives_vectors else task_metric_name(task),
         reference_metric=metric,
         reference_doubts=doubts,
         cases=dict(Counter(case.set for case in golden.cases)),
@@ -210,6 +225,33 @@ def judge_evidence(
         contradictions=contradictions,
         artifacts=tuple(reports),
     )
+
+
+def _reference(
+    golden: Golden, targets: npt.NDArray[np.bool_], task: TaskSpec
+) -> tuple[float, tuple[str, ...]]:
+    """The reference's own metric, and reasons why agreeing with it would mean nothing."""
+    if task.gives_vectors:
+        natural = golden.reference[vectors.unlike_natural(golden.cases)]
+        doubts = vectors.doubts_about_vectors(natural)
+        return (vectors.effective_rank(natural) if len(natural) else 0.0), doubts
+    validation = golden.rows(VALIDATION)
+    reference = golden.reference[validation]
+    doubts = doubts_about_reference(reference, targets[validation], task)
+    if not len(validation):
+        return 0.0, doubts
+    return task_metric(decisions(reference, task), targets[validation], task), doubts
+
+
+def _agreement(
+    golden: Golden, targets: npt.NDArray[np.bool_], task: TaskSpec, found: Evidence
+) -> Agreement:
+    rows = list(found.rows)
+    cases = [golden.cases[row] for row in rows]
+    if task.gives_vectors:
+        return vectors.vector_agreement(golden.reference[rows], found.logits, cases)
+    sets = tuple(case.set for case in cases)
+    return agreement(golden.reference[rows], found.logits, sets, targets[rows], task)
 
 
 def _judge_one(
@@ -221,10 +263,10 @@ def _judge_one(
     found: Evidence,
 ) -> ArtifactReport:
     """One artifact on one machine, by its own figures alone."""
-    rows = list(found.rows)
-    reference = golden.reference[rows]
-    sets = tuple(golden.cases[row].set for row in rows)
-    agreed = agreement(reference, found.logits, sets, targets[rows], bundle.manifest.task)
+    task = bundle.manifest.task
+    reference = golden.reference[list(found.rows)]
+    sets = [golden.cases[row].set for row in found.rows]
+    agreed = _agreement(golden, targets, task, found)
     figures = tensor_figures(reference, found.logits) | agreed.figures | found.measured
     doubts = _idle_lengths(artifact, found)
     checks: tuple[Check, ...] = ()
@@ -246,7 +288,8 @@ def _judge_one(
             doubts.append(f"not measured: {', '.join(missing)}")
         if "graph_max_abs" in limits and artifact.path not in golden.effective:
             figures["graph_max_abs"] = math.nan  # leaving them out must not switch the check off
-        checks = check_all(figures, limits, notes)
+        required = vectors.REQUIRED if task.gives_vectors else REQUIRED
+        checks = check_all(figures, limits, notes, required=required)
     return ArtifactReport(
         path=artifact.path,
         recipe=artifact.recipe,
@@ -281,7 +324,7 @@ def _idle_lengths(artifact: ArtifactSpec, found: Evidence) -> list[str]:
 def _contradictions(bundle: Bundle, tokenizer: TextTokenizer) -> tuple[str, ...]:
     """What labels.txt and vocab.txt say against the manifest and the tokenizer."""
     manifest = bundle.manifest
-    expected = {LABELS: list(manifest.task.labels)}
+    expected = {} if manifest.task.gives_vectors else {LABELS: list(manifest.task.labels)}
     if manifest.tokenizer.vocab is not None:
         expected[manifest.tokenizer.vocab] = tokenizer.vocabulary()
     found = []

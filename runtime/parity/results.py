@@ -158,6 +158,8 @@ def _wrong_labels(
     found: dict[int, dict[str, Any]],
 ) -> tuple[str, ...]:
     """Logits → labels is a layer of its own: the device's labels must be its logits' labels."""
+    if bundle.manifest.task.gives_vectors:
+        return ()
     names = np.array(bundle.manifest.task.labels)
     chosen = decisions(logits, bundle.manifest.task)
     return tuple(

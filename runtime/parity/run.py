@@ -9,7 +9,7 @@ import numpy as np
 from runtime.bundle import Bundle
 from runtime.decisions import probabilities
 from runtime.golden import Golden, GoldenCase
-from runtime.manifest import ArtifactSpec
+from runtime.manifest import ArtifactSpec, TokenizerSpec
 from runtime.parity.evidence import Evidence, Logits, cases_per_length, this_machine
 from runtime.parity.invariances import choose_cases, measure_invariances
 from runtime.parity.metrics import root_mean_square
@@ -136,7 +136,7 @@ def _split_figures(
     for _, row in kept:
         # Padded, so that a mask that is too weak is seen.
         wide = min(len(golden.cases[row].input_ids) + _EXTRA_PADDING, spec.max_length)
-        exact.append(session.run_exact(*_arrays(golden.cases[row], wide, spec.pad_id))[0])
+        exact.append(session.run_exact(*_padded(golden.cases[row], wide, spec))[0])
     own = effective.logits[[i for i, _ in kept]]
     rows = [row for _, row in kept]
     parts = {
@@ -157,13 +157,17 @@ def _weights_figure(session: Session, artifact: ArtifactSpec) -> dict[str, float
     return {"changed_weights": float(changed)}
 
 
-def _arrays(case: GoldenCase, length: int | None = None, pad_id: int = 0) -> tuple[Ids, Ids]:
-    """Ids and mask, int32 [1, ids], padded on the right to `length` if that is given."""
+def _arrays(case: GoldenCase) -> tuple[Ids, Ids]:
+    """Ids and mask, int32 [1, ids]."""
     ids = np.array([case.input_ids], dtype=np.int32)
-    mask = np.array([case.attention_mask], dtype=np.int32)
-    if length is None:
-        return ids, mask
-    return pad_to(ids, length, pad_id), pad_to(mask, length, 0)
+    return ids, np.array([case.attention_mask], dtype=np.int32)
+
+
+def _padded(case: GoldenCase, length: int, spec: TokenizerSpec) -> tuple[Ids, Ids]:
+    """Ids and mask, int32 [1, length]."""
+    ids, mask = _arrays(case)
+    side = spec.pad_side
+    return pad_to(ids, length, spec.pad_id, side), pad_to(mask, length, 0, side)
 
 
 def _probabilities_figure(

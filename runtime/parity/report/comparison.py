@@ -11,6 +11,7 @@ from runtime.golden import AWKWARD, SETS, Golden, GoldenCase
 from runtime.manifest import TaskSpec
 from runtime.parity.judge import ArtifactReport
 from runtime.parity.metrics import flips
+from runtime.parity.vectors import vector_agreement
 
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
@@ -24,7 +25,8 @@ _DOT = 1.0
 class Comparison:
     """One artifact on one machine against the reference.
 
-    A decision is a text for a single-label task and a (text, label) pair for a multi-label one.
+    A decision is a text for a single-label task and a (text, label) pair for a multi-label one. Of
+    sentence vectors it is a text's nearest neighbour, and margins are in cosines.
 
     Attributes:
         cases: those that ran.
@@ -59,8 +61,11 @@ def compare(artifact: ArtifactReport, golden: Golden, task: TaskSpec) -> Compari
     logits = artifact.evidence.logits.astype(np.float64)
     with np.errstate(invalid="ignore"):
         errors = np.where(np.isfinite(logits), np.abs(logits - reference), np.nan)
-    found = flips(golden.reference[rows], artifact.evidence.logits, task)
-    single = task.kind == "single_label"
+    if task.gives_vectors:
+        found = vector_agreement(golden.reference[rows], artifact.evidence.logits, cases).flips
+    else:
+        found = flips(golden.reference[rows], artifact.evidence.logits, task)
+    single = task.kind != "multi_label"
     return Comparison(
         cases=cases,
         sets=np.array([set_index(case.set) for case in cases], dtype=np.int64),

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from runtime.golden import SETS, Golden
-from runtime.manifest import ArtifactSpec, Manifest, Verdict
+from runtime.manifest import ArtifactSpec, Manifest, TaskSpec, Verdict
 from runtime.parity.document import scope
 from runtime.parity.judge import ArtifactReport, ParityReport
-from runtime.parity.report.comparison import compare
+from runtime.parity.report.comparison import Comparison, compare
 from runtime.parity.report.formats import percent, size
 from runtime.parity.report.histogram import error_histogram
 from runtime.parity.report.markup import Html, element, join, with_code
@@ -44,6 +44,10 @@ _SIGNS: dict[Verdict, str] = {"pass": "✓", "fail": "✕", "unknown": "?"}
 # Should escaping ever fail: no script runs and nothing is fetched.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
+_VECTORS = (
+    "The answer to a text is its nearest neighbour among the natural texts, by cosine. What the "
+    "plots call logits are the numbers of its sentence vector."
+)
 _SET_NAMES = {
     "validation": "validation texts, with true labels",
     "unlabelled": "further natural texts",
@@ -256,9 +260,10 @@ def _artifact(
         plots = [
             error_histogram(f"{link}-errors", found, comparison),
             logit_scatter(f"{link}-logits", comparison, budget),
-            margin_plot(f"{link}-margins", comparison, task, budget),
-            reliability_diagram(f"{link}-reliability", comparison, task),
         ]
+        if not task.gives_vectors:
+            plots.append(margin_plot(f"{link}-margins", comparison, task, budget))
+            plots.append(reliability_diagram(f"{link}-reliability", comparison, task))
     if layers:
         plots.append(layer_plot(f"{link}-layers", layers))
     shown = [plot.figure() for plot in plots if plot is not None]
@@ -278,11 +283,10 @@ def _artifact(
         element("h4", "Checks") if found.checks else None,
         checks_table(found) if found.checks else element("p", "No limit applies here."),
         element("p", bound_words(found)),
+        element("p", _VECTORS) if task.gives_vectors else None,
         _legend(used) if shown else None,
         element("div", *shown, class_="plots"),
-        changed_answers(comparison, task),
-        label_flips(found),
-        worst_table(comparison, task),
+        *(() if task.gives_vectors else _by_label(found, comparison, task)),
         element("h4", "Where it ran"),
         _environment(found),
         class_="body",
@@ -294,6 +298,16 @@ def _artifact(
         body,
         class_=f"artifact {found.verdict}",
         open="open" if unfold else None,
+    )
+
+
+def _by_label(
+    found: ArtifactReport, comparison: Comparison, task: TaskSpec
+) -> tuple[Html | None, ...]:
+    return (
+        changed_answers(comparison, task),
+        label_flips(found),
+        worst_table(comparison, task),
     )
 
 

@@ -319,14 +319,20 @@ def _machine_cell(check: Check | None) -> Html:
 
 
 def _apart(first: Evidence, other: Evidence, task: TaskSpec) -> tuple[str, str]:
-    """Largest difference of a logit and decisions that differ, over the cases both ran."""
+    """Largest difference of a logit and decisions that differ, over the cases both ran.
+
+    A neighbour is no decision of a text alone, so of sentence vectors those that differ count.
+    """
     _, own, its = np.intersect1d(first.rows, other.rows, return_indices=True)
     one, two = first.logits[own].astype(np.float64), other.logits[its].astype(np.float64)
     if not one.size:
         return "no common text", "no common text"
     with np.errstate(invalid="ignore"):
         largest = float(np.abs(one - two).max())
-    unlike = int((decisions(one, task) != decisions(two, task)).any(axis=1).sum())
+    if task.gives_vectors:
+        unlike = int((one != two).any(axis=1).sum())
+    else:
+        unlike = int((decisions(one, task) != decisions(two, task)).any(axis=1).sum())
     return (
         short(largest) if math.isfinite(largest) else "not a number",
         f"{unlike:,} of {len(one):,} texts",

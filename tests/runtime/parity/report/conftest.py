@@ -167,7 +167,7 @@ def _world(
         cases.append(GoldenCase(f"{name}/{row}", name, text, ids, (1, 1, 1), targets))
     tokenizer = TokenizerSpec(
         *("WordPiece", "tokenizer.json", "vocab.txt", 300, 64, 0, "right"),
-        *("[CLS]", "[SEP]", "[UNK]", True, True, True, True),
+        *("[PAD]", "[CLS]", "[SEP]", "[UNK]", "[MASK]", "first", "none", True, True, True, True),
     )
     weights = WeightsSummary({"float32": 1000}, ())
     artifacts = tuple(
@@ -177,8 +177,9 @@ def _world(
         for path in paths
     )
     manifest = Manifest(
-        *(1, "weather", task, tokenizer, artifacts, ()),
-        *(SourceSpec("tiny", "distilbert", None, "0" * 64, 1000), DataSpec("rows", "0", {}, {})),
+        *(2, "weather", task, tokenizer, artifacts, ()),
+        SourceSpec("tiny", "DistilBertForSequenceClassification", "distilbert", None, "0" * 64, 1),
+        DataSpec("rows", "0", {}, {}),
         *({}, {}),
     )
     return World(Golden(tuple(cases), reference), manifest)
