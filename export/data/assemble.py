@@ -8,6 +8,7 @@ from collections import Counter
 
 from export.data.columns import Schema, understand
 from export.data.duplicates import without_leaks
+from export.data.label_names import are_codes, check_label_names, name_of, with_names
 from export.data.report import shown_problem
 from export.data.rows import NamedRow, named_rows
 from export.data.settings import DataSettings
@@ -38,6 +39,10 @@ def assemble(source: RawSource, settings: DataSettings) -> TextDataset:
         problems.extend(found)
 
     declared = _declared(source, schema, settings)
+    if settings.label_names:
+        rows = _renamed(rows, settings, () if settings.labels else declared)
+        if not settings.labels:
+            declared = tuple(name_of(code, settings.label_names) for code in declared)
     _check_names(declared)
     labels = declared or _sorted_names({name for row in rows["train"] for name in row.names})
     _check_names(labels)
@@ -46,8 +51,10 @@ def assemble(source: RawSource, settings: DataSettings) -> TextDataset:
         problems.extend(unknown)
         _check_share(source.splits[split].name, read[split], len(rows[split]), problems)
 
-    rows, repeated = without_leaks(rows)
+    clean, repeated = without_leaks(rows)
     problems.extend(repeated)
+    notes.extend(_left_out(rows, clean))
+    rows = clean
     for split, found_rows in rows.items():
         if not found_rows:
             raise UserError(f"no row is left in {split}", why=_told(problems))
@@ -61,6 +68,12 @@ def assemble(source: RawSource, settings: DataSettings) -> TextDataset:
             f"stratified by label, seed {settings.seed}."
         )
     notes.extend(_gaps(rows, labels))
+    if are_codes(labels):
+        some = ",".join(f"{label}=..." for label in labels[:3]) + (",..." if labels[3:] else "")
+        notes.append(
+            f"The labels are codes ({listed(labels, 5)}): --label-names {some} makes the model "
+            "speak words."
+        )
     index = {name: number for number, name in enumerate(labels)}
     return TextDataset(
         name=source.name,
@@ -85,6 +98,15 @@ def _declared(source: RawSource, schema: Schema, settings: DataSettings) -> tupl
     if schema.encoding == "indicator":
         return schema.labels
     return source.splits["train"].class_names.get(schema.labels[0], ())
+
+
+def _renamed(
+    rows: dict[str, list[NamedRow]], settings: DataSettings, declared: tuple[str, ...]
+) -> dict[str, list[NamedRow]]:
+    """Rows with the user's label names in place of the codes."""
+    codes = {name for row in rows["train"] for name in row.names} | set(declared)
+    check_label_names(settings.label_names, codes, partly=bool(settings.labels))
+    return {split: with_names(found, settings.label_names) for split, found in rows.items()}
 
 
 def _sorted_names(names: set[str]) -> tuple[str, ...]:
@@ -150,6 +172,13 @@ def _check_classes(train: list[NamedRow], schema: Schema) -> None:
         )
     if not used:
         raise UserError("no training row has a label", why=schema.sentence())
+
+
+def _left_out(before: dict[str, list[NamedRow]], after: dict[str, list[NamedRow]]) -> list[str]:
+    """A sentence if some splits had texts that another split has as well."""
+    lost = {split: len(before[split]) - len(after[split]) for split in before}
+    told = [f"{count} {split} rows" for split, count in lost.items() if count]
+    return [f"Left out, as another split has the text: {', '.join(told)}."] if told else []
 
 
 def _gaps(rows: dict[str, list[NamedRow]], labels: tuple[str, ...]) -> list[str]:

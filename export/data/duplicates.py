@@ -13,8 +13,13 @@ _KEEPERS = ("train", "test", "validation")
 
 
 def text_key(text: str) -> str:
-    """What makes two texts the same: not case, not white space, not the Unicode form."""
-    return " ".join(unicodedata.normalize("NFC", text.casefold()).split())
+    """What makes two texts the same: not case, white space or the Unicode form (NFKC).
+
+    Twice NFKC, because folding the case of what only looks like a letter (full width, ligatures)
+    may leave a form that is not normal.
+    """
+    folded = unicodedata.normalize("NFKC", text).casefold()
+    return " ".join(unicodedata.normalize("NFKC", folded).split())
 
 
 def without_leaks(

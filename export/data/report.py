@@ -1,7 +1,8 @@
-"""Says in lines of text what is wrong with a data set's rows."""
+"""Says in lines of text what a data set holds and what is wrong with its rows."""
 
 from __future__ import annotations
 
+from export.data.description import balance_lines, length_line
 from export.data.task import RowProblem, TextDataset
 from runtime.console import note
 
@@ -35,9 +36,17 @@ def problem_lines(dataset: TextDataset, limit: int = 10) -> list[str]:
 
 
 def describe_data(dataset: TextDataset) -> None:
-    """Say how the data was understood and which rows were left out."""
+    """Say on stderr how the data was understood, what it holds and which rows were left out.
+
+    Up to 25 lines for few labels and 35 for many: the largest and the smallest classes are shown.
+    """
     sizes = ", ".join(f"{len(rows)} {split}" for split, rows in dataset.splits.items())
     kind = dataset.kind.replace("_", "-")
     note(f"  {dataset.name}: {kind}, {len(dataset.labels)} labels, {sizes}")
-    for line in (*dataset.notes, *problem_lines(dataset)):
+    for line in (
+        *dataset.notes,
+        *balance_lines(dataset),
+        length_line(dataset),
+        *problem_lines(dataset, limit=4),
+    ):
         note(f"  {line}")

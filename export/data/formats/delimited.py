@@ -36,7 +36,8 @@ def read(path: Path) -> Table:
     """Read a file whose first line names the columns.
 
     In tab separated files quotes may be quoting or text: the reading with fewer broken rows wins,
-    then the one with more rows, since a stray quote makes one row of many.
+    then the one with more rows, since a stray quote makes one row of many. Where every column's
+    name is quoted, quotes are quoting.
 
     Raises:
         UserError: empty, not UTF-8, or no header.
@@ -51,7 +52,7 @@ def read(path: Path) -> Table:
         parsed = _parse(lines, delimiter, quoted=True)
         if delimiter == "\t":
             plain = _parse(lines, delimiter, quoted=False)
-            if (len(plain.faults), -len(plain.records)) < (
+            if not _is_quoted(plain.header) and (len(plain.faults), -len(plain.records)) < (
                 len(parsed.faults),
                 -len(parsed.records),
             ):
@@ -73,6 +74,11 @@ def read(path: Path) -> Table:
         ),
         notes=tuple(notes),
     )
+
+
+def _is_quoted(header: list[str]) -> bool:
+    """Whether every column's name stands in quotes, so that quotes are no text."""
+    return all(len(name) > 1 and name[0] == name[-1] == '"' for name in header)
 
 
 def _delimiter(lines: list[str], usual: str) -> str:

@@ -152,6 +152,17 @@ def test_tsv_with_quoting(tmp_path: Path) -> None:
     assert 'two "lines"\nand a\ttab' in {r.text for rows in found.splits.values() for r in rows}
 
 
+def test_tsv_whose_header_is_quoted_is_quoted(tmp_path: Path) -> None:
+    # Read as text, each of these rows would be two good ones.
+    rows = ['"{}"\t"{}"'.format(*row.split(",")) for row in GOOD]
+    rows += ['"0\t\n"\t"yes"', '"1\t\n"\t"no"']
+    (tmp_path / "a.tsv").write_text("\n".join(['"text"\t"label"', *rows]))
+    found = load(tmp_path / "a.tsv")
+    assert found.problems == ()
+    assert rows_of(found) == len(rows)
+    assert found.labels == ("no", "yes")
+
+
 # --- jsonl
 
 
