@@ -1,34 +1,14 @@
-"""Task metrics on the training side, by scikit-learn."""
+"""The few figures that choose the best epoch; `export.training.evaluation` has all of them."""
 
 from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
 
+from export.training.evaluation import as_matrix
+from export.training.figures import multi_label_figures, single_label_figures
 
-def single_label_metrics(
-    chosen: npt.NDArray[np.int64], targets: npt.NDArray[np.int64]
-) -> dict[str, float]:
-    """``accuracy`` and ``macro_f1`` of label indices [texts]."""
-    from sklearn.metrics import accuracy_score, f1_score
-
-    return {
-        "accuracy": float(accuracy_score(targets, chosen)),
-        "macro_f1": float(f1_score(targets, chosen, average="macro", zero_division=0)),
-    }
-
-
-def multi_label_metrics(
-    chosen: npt.NDArray[np.bool_], targets: npt.NDArray[np.bool_]
-) -> dict[str, float]:
-    """``micro_f1``, ``macro_f1`` and ``exact_match`` of decisions, bool [texts, labels]."""
-    from sklearn.metrics import accuracy_score, f1_score
-
-    return {
-        "micro_f1": float(f1_score(targets, chosen, average="micro", zero_division=0)),
-        "macro_f1": float(f1_score(targets, chosen, average="macro", zero_division=0)),
-        "exact_match": float(accuracy_score(targets, chosen)),
-    }
+_WANTED = ("accuracy", "macro_f1", "micro_f1", "exact_match")
 
 
 def main_metric(*, multi_label: bool) -> str:
@@ -39,13 +19,23 @@ def main_metric(*, multi_label: bool) -> str:
 def metrics_of_logits(
     logits: npt.NDArray[np.float32], targets: npt.NDArray[np.float32], *, multi_label: bool
 ) -> dict[str, float]:
-    """Metrics of logits [texts, labels]; a multi-label probability of 0.5 gives the label.
+    """Main figures of logits [texts, labels]; a probability of 0.5 gives a label of multi-label.
 
     Args:
-        logits: float32.
+        logits: float32; one that is no number counts as the smallest.
         targets: label indices [texts], or 0/1 [texts, labels] for multi-label.
         multi_label: which of the two.
+
+    Returns:
+        ``accuracy`` and ``macro_f1``; ``micro_f1``, ``macro_f1`` and ``exact_match`` for
+        multi-label. A figure that is not defined is 0.
     """
+    z = np.nan_to_num(np.asarray(logits, dtype=np.float64), nan=-1e30, posinf=1e30, neginf=-1e30)
+    truth = as_matrix(targets, z.shape[1], multi_label=multi_label)
     if multi_label:
-        return multi_label_metrics(logits >= 0.0, targets.astype(np.bool_))
-    return single_label_metrics(logits.argmax(axis=-1), targets.astype(np.int64))
+        figures, _ = multi_label_figures(z, z >= 0.0, truth)
+    else:
+        chosen = as_matrix(z.argmax(axis=1), z.shape[1], multi_label=False)
+        figures, _ = single_label_figures(z, chosen, truth)
+    names = _WANTED if multi_label else _WANTED[:2]
+    return {name: figures[name] or 0.0 for name in names if name in figures}
