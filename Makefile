@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help export finetune parity replay bisect selftest classify inspect test test-full lint format clean
+.PHONY: embed help export finetune distill parity replay bisect selftest classify trace inspect test test-full lint format clean
 
 PYTHON ?= python3
 TARGET ?= tflite
@@ -27,9 +27,17 @@ PIP_FLAGS := --quiet --disable-pip-version-check --constraint constraints.txt
 
 option = $(if $($(1)),$(2) '$($(1))')
 DATA_OPTIONS = $(call option,DATA,--data) $(call option,TEXT_COLUMN,--text-column) \
-  $(call option,LABEL_COLUMNS,--label-columns) $(call option,LABELS,--labels)
-MODEL_OPTIONS = $(call option,MODEL,--model) $(call option,EPOCHS,--epochs) \
-  $(call option,MAX_LENGTH,--max-length)
+  $(call option,LABEL_COLUMNS,--label-columns) $(call option,LABELS,--labels) \
+  $(call option,LABEL_NAMES,--label-names)
+flag = $(if $($(1)),$(2))
+MODEL_OPTIONS = $(call option,MODEL,--model) $(call option,MAX_LENGTH,--max-length) $(TRAINING_OPTIONS)
+TRAINING_OPTIONS = $(call option,EPOCHS,--epochs) $(call option,BATCH_SIZE,--batch-size) \
+  $(call option,LEARNING_RATE,--learning-rate) $(call option,ACCUMULATION,--accumulation) \
+  $(call option,PATIENCE,--patience) $(call option,CLASS_WEIGHTS,--class-weights) \
+  $(call option,TUNING,--tuning) $(call option,THRESHOLDS,--thresholds) \
+  $(call option,PRECISION,--precision) $(call flag,COMPILE,--compile) \
+  $(call option,TENSORBOARD,--tensorboard) $(call option,BASELINES,--baselines) \
+  $(call option,SAVE_EVERY,--save-every) $(call flag,FRESH,--fresh)
 
 FORMAT_OPTIONS = $(call option,DEPLOYMENT_TARGET,--deployment-target) $(call option,SHAPES,--shapes) \
   $(call option,LAYOUT,--layout) $(call option,OUTPUTS,--outputs) $(call option,AUTHOR,--author) \
@@ -46,9 +54,13 @@ help: ## show this
 	@echo '  RECIPE=NAME,…|all        which recipes (default float and int8)'
 	@echo '  OUT=FOLDER               where the result goes (default dist/TARGET)'
 	@echo '  FINETUNE=auto|always|never   when an export fine-tunes first (default auto)'
-	@echo '  EPOCHS= MAX_LENGTH= TEXT_COLUMN= LABEL_COLUMNS= LABELS=   see: make export ARGS=--help'
+	@echo '  EPOCHS= BATCH_SIZE= LEARNING_RATE= ACCUMULATION= PATIENCE= CLASS_WEIGHTS=balanced'
+	@echo '  TUNING=head PRECISION=bfloat16 COMPILE=1 TENSORBOARD=FOLDER BASELINES=none   for training'
+	@echo '  PROCESSES=2 FRESH=1      finetune in several processes; throw an interrupted run away'
+	@echo '  MAX_LENGTH= TEXT_COLUMN= LABEL_COLUMNS= LABELS= LABEL_NAMES=   see: make export ARGS=--help'
 	@echo '  DEPLOYMENT_TARGET=iOS16|iOS17|iOS18 SHAPES=fixed|enumerated|range LAYOUT=default|ane'
 	@echo '  OUTPUTS=logits|classifier COMPUTE_PRECISION=float16|float32 AUTHOR= LICENSE=   for Core ML'
+	@echo '  OUTPUT=embedding POOLING=mean|cls   export sentence vectors instead of a classifier'
 	@echo '  TEXTS=FILE               more texts for the gate, one a line, without labels'
 	@echo '  BUNDLE=FOLDER            for parity, replay, bisect, selftest, classify, inspect'
 	@echo '  HTML= JUNIT= JSON=FILE   reports that parity and replay write'
@@ -58,10 +70,21 @@ help: ## show this
 export: $(STAMP_EXPORT) $(if $(findstring coreai,$(TARGET)),$(STAMP_COREAI)) ## make a bundle with a green gate: TARGET= [MODEL= DATA= RECIPE= OUT=]
 	@$(VENV)/bin/mobile-export export --target '$(TARGET)' $(call option,RECIPE,--recipe) \
 	  $(call option,OUT,--out) $(call option,FINETUNE,--finetune) $(MODEL_OPTIONS) $(DATA_OPTIONS) \
-	  $(call option,TEXTS,--texts) $(FORMAT_OPTIONS) $(ARGS)
+	  $(call option,TEXTS,--texts) $(call option,OUTPUT,--as) $(call option,POOLING,--pooling) $(FORMAT_OPTIONS) $(ARGS)
 
-finetune: $(STAMP_EXPORT) ## fine-tune only: [MODEL= DATA= OUT=]
-	@$(VENV)/bin/mobile-export finetune $(call option,OUT,--out) $(MODEL_OPTIONS) $(DATA_OPTIONS) $(ARGS)
+# The same command goes on with an interrupted run. torchrun starts several processes on this machine.
+FINETUNE_BY = $(VENV)/bin/$(if $(PROCESSES),torchrun --standalone --nproc-per-node '$(PROCESSES)' -m export,mobile-export)
+
+finetune: $(STAMP_EXPORT) ## fine-tune only, or go on with it: [MODEL= DATA= OUT= PROCESSES= FRESH=1]
+	@$(FINETUNE_BY) finetune $(call option,OUT,--out) $(MODEL_OPTIONS) $(DATA_OPTIONS) $(ARGS)
+
+DISTILL_OPTIONS = $(call option,KIND,--kind) $(call option,STUDENT,--student) $(call option,LAYERS,--layers) \
+  $(call option,TEMPERATURE,--temperature) $(call option,ALPHA,--alpha) $(call option,TEXTS,--texts) \
+  $(call option,EPOCHS,--epochs) $(call option,MAX_LENGTH,--max-length)
+
+distill: $(STAMP_EXPORT) ## a small student learns from a teacher: TEACHER= [STUDENT= DATA= TEXTS= KIND=task|general OUT=]
+	@$(VENV)/bin/mobile-export distill --teacher '$(or $(TEACHER),$(error name the teacher: make distill TEACHER=build/finetuned DATA=… OUT=…))' \
+	  $(call option,OUT,--out) $(DISTILL_OPTIONS) $(DATA_OPTIONS) $(ARGS)
 
 # What was named, or else what `make export` with the same TARGET has left.
 MADE = $(or $(BUNDLE),$(patsubst %/manifest.json,%,$(wildcard dist/$(TARGET)/manifest.json)))
@@ -82,6 +105,14 @@ selftest: $(STAMP_EXPORT) ## plant faults in a bundle's artifacts and see each c
 
 classify: $(STAMP_LIGHT) ## label a text, without torch: BUNDLE= TEXT='…'
 	@$(LIGHT)/bin/mobile-runtime classify '$(or $(BUNDLE),$(error name the bundle: make classify BUNDLE=dist/tflite TEXT="…"))' $(if $(filter-out undefined,$(origin TEXT)),"$$TEXT") $(ARGS)
+
+embed: $(STAMP_EXPORT) ## sentence vectors of a file: MODEL=FOLDER OUT=vectors.npz TEXTS=|DATA= [POOLING=]
+	@$(VENV)/bin/mobile-export embed --model '$(or $(MODEL),$(error name the checkpoint: make embed MODEL=build/finetuned TEXTS=texts.txt OUT=vectors.npz))' \
+	  --out '$(or $(OUT),$(error name the file: OUT=vectors.npz))' $(call option,TEXTS,--texts) $(call option,DATA,--data) \
+	  $(call option,TEXT_COLUMN,--text-column) $(call option,LABEL_COLUMNS,--label-columns) $(call option,POOLING,--pooling) $(ARGS)
+
+trace: $(STAMP_EXPORT) ## the way of one text through the model: TEXT='…' [MODEL= HTML= JSON= LAYER= BUNDLE=]
+	@$(VENV)/bin/mobile-export trace $(call option,MODEL,--model) $(call option,MAX_LENGTH,--max-length) $(call option,LAYER,--layer) $(call option,BUNDLE,--bundle) $(call option,HTML,--html) $(call option,JSON,--json) $(ARGS) -- $(if $(filter-out undefined,$(origin TEXT)),"$$TEXT",$(error name the text: make trace TEXT="not bad at all"))
 
 inspect: $(STAMP_LIGHT) ## verify a bundle's hashes and show what it holds: BUNDLE=
 	@$(LIGHT)/bin/mobile-runtime inspect '$(or $(BUNDLE),$(error name the bundle: make inspect BUNDLE=dist/tflite))' $(ARGS)
@@ -117,12 +148,12 @@ $(STAMP_EXPORT):
 	$(call new_venv,$(VENV))
 	@echo '· installing torch and the converters into $(VENV) (once, one to two minutes) …' >&2
 	@$(VENV)/bin/pip install $(PIP_FLAGS) '$(TORCH)' || { echo 'error: pip found no $(TORCH); point PIP_FIND_LINKS or PIP_EXTRA_INDEX_URL at PyTorch CPU wheels (README, "Installing") and run again' >&2; exit 2; }
-	@$(VENV)/bin/pip install $(PIP_FLAGS) --editable '.[export,parquet]'
+	@$(VENV)/bin/pip install $(PIP_FLAGS) --editable '.[export,parquet,report]'
 	@touch $@
 
 $(STAMP_DEV): $(STAMP_EXPORT)
 	@echo '· installing the test tools into $(VENV) (once) …' >&2
-	@$(VENV)/bin/pip install $(PIP_FLAGS) --editable '.[export,parquet,hub,dev]'
+	@$(VENV)/bin/pip install $(PIP_FLAGS) --editable '.[export,parquet,report,tensorboard,hub,dev]'
 	@touch $@
 
 $(STAMP_COREAI): $(STAMP_EXPORT)

@@ -44,7 +44,11 @@ _TOOLS = ("mobile-export", "torch", "transformers", "tokenizers", "safetensors",
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What the manifest says besides the artifacts."""
+    """What the manifest says besides the artifacts.
+
+    Attributes:
+        training: Markdown for the card: what the model was compared with when it was trained.
+    """
 
     name: str
     task: TaskSpec
@@ -52,6 +56,7 @@ class Facts:
     source: SourceSpec
     data: DataSpec
     metrics: dict[str, float]
+    training: str = ""
 
     @property
     def contract_sha256(self) -> str:
@@ -131,9 +136,13 @@ def judge_and_seal(
     Raises:
         UserError: a runtime is missing or refuses an artifact.
     """
-    write_atomically(folder / LABELS, "".join(f"{label}\n" for label in facts.task.labels))
+    if facts.task.labels:
+        write_atomically(folder / LABELS, "".join(f"{label}\n" for label in facts.task.labels))
     draft = draft_manifest(folder, facts, made)
-    gates = {item.recipe.file: GateSpec(item.recipe.gate, item.recipe.observed) for item in made}
+    gates = {}
+    for item in made:
+        recipe = item.recipe.for_family(facts.source.family)
+        gates[recipe.file] = GateSpec(recipe.gate, recipe.observed)
     effective = {item.recipe.file: item.effective for item in made if item.effective}
     golden = replace(golden, effective=effective)
     report = judge(Bundle(folder, draft), golden, gates, progress=progress)
@@ -156,7 +165,7 @@ def judge_and_seal(
         usages[target.usage(artifact)] = None
         for name, text in target.companions(artifact).items():
             write_atomically(folder / name, text)
-    write_atomically(folder / CARD, card(judged, report, [u for u in usages if u]))
+    write_atomically(folder / CARD, card(judged, report, [u for u in usages if u], facts.training))
     manifest = replace(judged, files=_files(folder, judged))
     text = canonical_json(manifest.to_json())
     # Reading it back proves that what is about to be published can be opened.

@@ -6,7 +6,6 @@ answer at once.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,23 +14,36 @@ import typer
 
 import runtime.cli
 import runtime.cli_parity
-from export.data import DataSettings, load_dataset
-from export.data.report import describe_data
+from export import cli_options as options
+from export.cli_distill import distill
+from export.cli_embed import NormalizeOption, PoolingName, PoolingOption, Product, embed
+from export.cli_finetune import finetune
+from export.cli_report import report
+from export.cli_trace import trace
 from export.quiet import no_warnings
-from export.settings import DEFAULT_MAX_LENGTH, SMALL, FineTuneSettings
+from export.settings import DEFAULT_MAX_LENGTH, SMALL, FineTuneSettings, RunOptions
 from runtime.cli_support import ERROR, FAIL, program, run
 from runtime.console import megabytes, out
+from runtime.errors import UserError
 
 if TYPE_CHECKING:
     from export.pipeline import Exported
 
 app = typer.Typer(
-    help="Fine-tune DistilBERT, export it for phones, and prove that the logits agree.",
+    help="Fine-tune a classifier of BERT's family, export it for phones, prove that logits agree.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for _command in (runtime.cli.classify, runtime.cli.inspect):
+for _command in (
+    finetune,
+    distill,
+    runtime.cli.classify,
+    runtime.cli.inspect,
+    trace,
+    embed,
+    report,
+):
     app.command()(_command)
 app.add_typer(runtime.cli_parity.app, name="parity")
 
@@ -42,74 +54,6 @@ class FineTuneWhen(StrEnum):
     AUTO = "auto"
     ALWAYS = "always"
     NEVER = "never"
-
-
-class TaskKind(StrEnum):
-    """Single-label or multi-label."""
-
-    SINGLE = "single_label"
-    MULTI = "multi_label"
-
-
-_DATA, _MODEL = "Data", "Model"
-Data = Annotated[
-    str,
-    typer.Option(
-        help="sample:sentiment, sample:support, a folder with train/validation/test files, one "
-        "csv/tsv/jsonl/parquet file, or hub:ORG/NAME.",
-        rich_help_panel=_DATA,
-    ),
-]
-TextColumn = Annotated[
-    str | None, typer.Option(help="Column with the text.", rich_help_panel=_DATA)
-]
-LabelColumns = Annotated[
-    str,
-    typer.Option(
-        help="Column with the label, or several 0/1 columns with commas between.",
-        rich_help_panel=_DATA,
-    ),
-]
-LabelSeparator = Annotated[
-    str | None,
-    typer.Option(help="What stands between two labels in a cell.", rich_help_panel=_DATA),
-]
-Labels = Annotated[
-    str,
-    typer.Option(help="Label names in order, with commas between.", rich_help_panel=_DATA),
-]
-Kind = Annotated[
-    TaskKind | None,
-    typer.Option(
-        "--task", help="What a row may carry; found out if absent.", rich_help_panel=_DATA
-    ),
-]
-Model = Annotated[
-    str,
-    typer.Option(
-        help="small (trained from scratch, offline), a checkpoint's folder, or a name on the hub "
-        "such as distilbert-base-uncased.",
-        rich_help_panel=_MODEL,
-    ),
-]
-Revision = Annotated[
-    str | None, typer.Option(help="Commit or tag on the hub.", rich_help_panel=_MODEL)
-]
-Epochs = Annotated[int | None, typer.Option(min=1, rich_help_panel=_MODEL)]
-BatchSize = Annotated[int | None, typer.Option(min=1, rich_help_panel=_MODEL)]
-LearningRate = Annotated[float | None, typer.Option(rich_help_panel=_MODEL)]
-MaxLength = Annotated[
-    int,
-    typer.Option(
-        min=8,
-        max=512,
-        help="Longest sequence in ids; longer texts are cut.",
-        rich_help_panel=_MODEL,
-    ),
-]
-Seed = Annotated[
-    int, typer.Option(help="Of weights, shuffling and made splits.", rich_help_panel=_MODEL)
-]
 
 
 _COREML = "Core ML"
@@ -137,87 +81,6 @@ ComputePrecision = Annotated[
 ]
 
 
-def _data(
-    source: str,
-    text_column: str | None,
-    label_columns: str,
-    separator: str | None,
-    labels: str,
-    kind: TaskKind | None,
-    seed: int,
-) -> DataSettings:
-    return DataSettings(
-        source=source,
-        text_column=text_column,
-        label_columns=_names(label_columns),
-        label_separator=separator,
-        labels=_names(labels),
-        kind=kind.value if kind else None,
-        seed=seed,
-    )
-
-
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in text.split(",") if part.strip())
-
-
-def _model(
-    model: str,
-    revision: str | None,
-    epochs: int | None,
-    batch_size: int | None,
-    learning_rate: float | None,
-    max_length: int,
-    seed: int,
-) -> FineTuneSettings:
-    settings = FineTuneSettings(model=model, revision=revision, max_length=max_length, seed=seed)
-    if epochs is None and batch_size is None and learning_rate is None:
-        return settings
-    chosen = settings.effective.override(
-        epochs=epochs, batch_size=batch_size, learning_rate=learning_rate
-    )
-    return replace(settings, hyperparameters=chosen)
-
-
-@app.command()
-def finetune(
-    output: Annotated[Path, typer.Option("--out", help="The checkpoint's folder.")] = Path(
-        "build/finetuned"
-    ),
-    model: Model = SMALL,
-    revision: Revision = None,
-    data: Data = "sample:sentiment",
-    text_column: TextColumn = None,
-    label_columns: LabelColumns = "",
-    label_separator: LabelSeparator = None,
-    labels: Labels = "",
-    task: Kind = None,
-    epochs: Epochs = None,
-    batch_size: BatchSize = None,
-    learning_rate: LearningRate = None,
-    max_length: MaxLength = DEFAULT_MAX_LENGTH,
-    seed: Seed = 13,
-) -> None:
-    """Fine-tune a classifier and write a checkpoint (safetensors and tokenizer)."""
-    from export.publish import check_destination
-    from export.training.finetune import fine_tune, is_run
-    from export.training.table import print_training
-
-    check_destination(output, is_ours=is_run)
-    dataset = load_dataset(
-        _data(data, text_column, label_columns, label_separator, labels, task, seed)
-    )
-    describe_data(dataset)
-    settings = _model(model, revision, epochs, batch_size, learning_rate, max_length, seed)
-    result = fine_tune(dataset, settings, output)
-    print_training(result)
-    out.print(
-        f"next: {program()} export --target tflite --model {output} --data {data}",
-        markup=False,
-        soft_wrap=True,
-    )
-
-
 @app.command()
 def export(
     target: Annotated[
@@ -234,26 +97,44 @@ def export(
     output: Annotated[
         Path | None, typer.Option("--out", help="The bundle's folder; dist/TARGET by default.")
     ] = None,
+    product: Annotated[
+        Product,
+        typer.Option("--as", help="classifier, or embedding: sentence vectors instead of labels."),
+    ] = Product.CLASSIFIER,
+    pooling: PoolingOption = PoolingName.MEAN,
+    normalize: NormalizeOption = True,
     finetune_when: Annotated[
         FineTuneWhen,
         typer.Option(
             "--finetune",
             help="auto: only if the model has not learned the data's labels yet.",
-            rich_help_panel=_MODEL,
+            rich_help_panel=options.MODEL,
         ),
     ] = FineTuneWhen.AUTO,
-    model: Model = SMALL,
-    revision: Revision = None,
-    data: Data = "sample:sentiment",
-    text_column: TextColumn = None,
-    label_columns: LabelColumns = "",
-    label_separator: LabelSeparator = None,
-    labels: Labels = "",
-    task: Kind = None,
-    epochs: Epochs = None,
-    batch_size: BatchSize = None,
-    learning_rate: LearningRate = None,
-    max_length: MaxLength = DEFAULT_MAX_LENGTH,
+    model: options.Model = SMALL,
+    revision: options.Revision = None,
+    data: options.Data = "sample:sentiment",
+    text_column: options.TextColumn = None,
+    label_columns: options.LabelColumns = "",
+    label_separator: options.LabelSeparator = None,
+    labels: options.Labels = "",
+    label_names: options.LabelNames = "",
+    task: options.Kind = None,
+    max_length: options.MaxLength = DEFAULT_MAX_LENGTH,
+    epochs: options.Epochs = None,
+    batch_size: options.BatchSize = None,
+    learning_rate: options.LearningRate = None,
+    accumulation: options.Accumulation = None,
+    patience: options.Patience = None,
+    class_weights: options.Weights = None,
+    tuning: options.Tuning = options.TuningKind.WHOLE,
+    thresholds: options.Thresholds = options.ThresholdsKind.TUNED,
+    precision: options.Precision = options.PrecisionKind.AUTO,
+    compile_: options.Compile = False,
+    save_every: options.SaveEvery = None,
+    fresh: options.Fresh = False,
+    tensorboard: options.Tensorboard = None,
+    baselines: options.Baselines = "all",
     reference_limit: Annotated[
         int, typer.Option(min=1, help="Most validation texts that the gate uses.")
     ] = 2000,
@@ -261,7 +142,7 @@ def export(
         Path | None,
         typer.Option(help="Your own texts without labels, one a line, for the gate as well."),
     ] = None,
-    seed: Seed = 13,
+    seed: options.Seed = 13,
     author: Annotated[
         str, typer.Option(help="For the model's metadata.", rich_help_panel=_COREML)
     ] = "",
@@ -283,8 +164,16 @@ def export(
     made or not be judged.
     """
     from export.pipeline import ExportSettings, export_bundle
+    from export.pooling import EmbeddingSettings
+    from export.training.processes import world
 
-    options = {
+    if world().size > 1:
+        raise UserError(
+            "an export runs in one process",
+            todo="train in several with finetune, then export its checkpoint: MODEL=FOLDER",
+        )
+    vectors = EmbeddingSettings(pooling.value, normalize, max_length)
+    target_options = {
         "deployment_target": deployment_target,
         "shapes": shapes,
         "layout": layout,
@@ -292,15 +181,41 @@ def export(
         "compute_precision": compute_precision,
     }
     settings = ExportSettings(
-        targets=_names(target),
-        recipes=_names(recipe),
+        targets=options.names(target),
+        recipes=options.names(recipe),
         out=output or Path("dist") / target.replace(",", "-"),
-        data=_data(data, text_column, label_columns, label_separator, labels, task, seed),
-        model=_model(model, revision, epochs, batch_size, learning_rate, max_length, seed),
+        data=options.data_settings(
+            data, text_column, label_columns, label_separator, labels, label_names, task, seed
+        ),
+        model=options.training_settings(
+            FineTuneSettings(
+                model=model,
+                revision=revision,
+                max_length=max_length,
+                seed=seed,
+                tuning=tuning.value,
+                thresholds=thresholds.value,
+                precision=precision.value,
+                compile=compile_,
+            ),
+            RunOptions(
+                save_every=save_every,
+                fresh=fresh,
+                tensorboard=tensorboard,
+                baselines=options.baselines_of(baselines),
+            ),
+            class_weights=class_weights,
+            patience=patience,
+            epochs=epochs,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            accumulation=accumulation,
+        ),
         fine_tune=finetune_when.value,
         reference_limit=reference_limit,
         texts=texts,
-        options={name: value for name, value in options.items() if value is not None},
+        vectors=vectors if product is Product.EMBEDDING else None,
+        options={name: value for name, value in target_options.items() if value is not None},
         author=author,
         license=license_,
         version=model_version,
@@ -320,7 +235,7 @@ def _print_export(exported: Exported) -> None:
     print_details(report)
     if exported.bundle is None:
         out.print(f"gate: {report.verdict.upper()}; no bundle was made", style="bold red")
-        if report.reference_doubts:
+        if report.reference_doubts and not exported.manifest.task.gives_vectors:
             out.print("train it better first: more EPOCHS=, more data, or a pretrained MODEL=")
         out.print(f"the rejected files, for study: {exported.rejected}", markup=False)
         raise typer.Exit(FAIL if report.verdict == "fail" else ERROR)
@@ -334,7 +249,10 @@ def _print_export(exported: Exported) -> None:
         )
     bundle = exported.bundle
     out.print(f"gate: PASS; bundle: {bundle}", style="bold green", markup=False)
-    out.print(f'next: {program()} classify {bundle} "not bad at all"', markup=False)
+    if exported.manifest.task.gives_vectors:
+        out.print(f'next: mobile-runtime embed {bundle} "not bad" "rather good"', markup=False)
+    else:
+        out.print(f'next: {program()} classify {bundle} "not bad at all"', markup=False)
     out.print(f"      {program()} inspect {bundle}", markup=False)
     out.print(f"      {program()} parity {bundle}", markup=False)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -11,7 +11,8 @@ from export.checkpoint import Checkpoint, find_checkpoint, load_classifier, load
 from export.data.task import Example, TextDataset
 from export.golden_writer import choose_validation
 from export.reference import reference_from_model, reference_logits
-from export.settings import SMALL, FineTuneSettings
+from export.settings import FineTuneSettings
+from export.training.thresholds import recorded_thresholds
 from runtime.errors import UserError
 from runtime.files import canonical_json
 from runtime.manifest import TaskSpec
@@ -37,11 +38,22 @@ class Choice:
     reason: str
 
 
-def task_spec(dataset: TextDataset) -> TaskSpec:
-    """The manifest's task; multi-label thresholds are 0.5."""
-    if dataset.is_multi_label:
-        return TaskSpec("multi_label", "sigmoid", dataset.labels, (0.5,) * len(dataset.labels))
-    return TaskSpec("single_label", "softmax", dataset.labels)
+def task_spec(dataset: TextDataset, checkpoint: Checkpoint | None = None) -> TaskSpec:
+    """The manifest's task.
+
+    Args:
+        dataset: with its labels in the order of the logits.
+        checkpoint: whose training run may have tuned thresholds for multi-label; by name they
+            follow their labels. A label without one has 0.5.
+
+    Raises:
+        UserError: the run's record is corrupt.
+    """
+    if not dataset.is_multi_label:
+        return TaskSpec("single_label", "softmax", dataset.labels)
+    tuned = {} if checkpoint is None else recorded_thresholds(checkpoint.path)
+    thresholds = tuple(tuned.get(label, 0.5) for label in dataset.labels)
+    return TaskSpec("multi_label", "sigmoid", dataset.labels, thresholds)
 
 
 def choose(dataset: TextDataset, settings: FineTuneSettings, mode: FineTuneMode) -> Choice:
@@ -53,7 +65,7 @@ def choose(dataset: TextDataset, settings: FineTuneSettings, mode: FineTuneMode)
     Raises:
         UserError: the checkpoint cannot be read, or mode is ``never`` and it does not fit.
     """
-    if settings.model == SMALL:
+    if settings.is_small:
         if mode == "never":
             raise UserError(
                 "there is nothing to export without fine-tuning",
@@ -121,7 +133,7 @@ def _not_learned(checkpoint: Checkpoint, dataset: TextDataset, max_length: int) 
     tokenizer.no_padding()
     logits = reference_logits(reference, [tokenizer.encode(e.text).ids for e in texts])
     targets = one_hot([e.labels for e in texts], len(dataset.labels))
-    doubts = doubts_about_reference(logits, targets, task_spec(dataset))
+    doubts = doubts_about_reference(logits, targets, task_spec(dataset, checkpoint))
     return doubts[0] if doubts else ""
 
 
@@ -132,15 +144,14 @@ def checkpoint_folder(root: Path, dataset: TextDataset, settings: FineTuneSettin
     trains anew. A local starting checkpoint counts with its weights' hash.
     """
     origin = settings.model
-    if origin != SMALL:
+    if not settings.is_small:
         checkpoint = find_checkpoint(origin, settings.revision)
         origin = f"{checkpoint.name}@{checkpoint.weights_sha256()}"
     key = canonical_json(
         {
             "data": dataset.sha256(),
             "origin": origin,
-            "settings": asdict(replace(settings, model="", revision=None)),
-            "hyperparameters": asdict(settings.effective),
+            "settings": settings.what_decides() | {"model": "", "revision": None},
         }
     )
     digest = hashlib.sha256(key.encode()).hexdigest()[:12]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import json
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +11,6 @@ from export.artifacts import Wanted, make_artifacts, with_options
 from export.boundary import BOUNDARY_TEXTS
 from export.bundle_writer import Facts, data_spec, judge_and_seal
 from export.checkpoint import (
-    CLASSIFIER,
     Checkpoint,
     load_classifier,
     load_tokenizer,
@@ -30,16 +28,22 @@ from export.model_choice import (
     relabel,
     task_spec,
 )
+from export.pooling import EmbeddingSettings
 from export.publish import check_destination, publish_folder, staging_folder
 from export.recipes import Recipe, recipes
 from export.reference import Reference, reference_from_model
 from export.reference_trace import write_reference_trace
-from export.settings import SMALL, FineTuneSettings, lengths_up_to
+from export.settings import FineTuneSettings, lengths_up_to
 from export.targets import targets
 from export.targets.base import ArtifactMetadata, Source
 from export.tokenizers import describe_tokenizer, write_tokenizer
-from export.training.finetune import RUN_FILE, FineTuned, fine_tune, is_run
+from export.training.finetune import FineTuned, fine_tune, is_run
+from export.training.provenance import record_of
+from export.training.record import TrainingRecord, read_record
+from export.training.report import write_training_report
+from export.training.report.markdown import training_markdown
 from export.unlabelled import choose_unlabelled, read_texts
+from export.vectors import choose_encoder, task_of, vector_recipe, vector_reference
 from runtime.bundle import MANIFEST, PARITY
 from runtime.console import note, progress_bar, stage
 from runtime.errors import UserError
@@ -73,6 +77,7 @@ class ExportSettings:
         reference_limit: most validation texts in the reference set.
         texts: the user's own unlabelled texts for the reference set, UTF-8, one a line; at most
             `reference_limit` of them are used.
+        vectors: how the artifacts make sentence vectors; None makes classifiers.
     """
 
     targets: tuple[str, ...]
@@ -88,6 +93,7 @@ class ExportSettings:
     checkpoints: Path = Path("build/checkpoints")
     reference_limit: int = 2000
     texts: Path | None = None
+    vectors: EmbeddingSettings | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,11 +162,18 @@ def plan(settings: ExportSettings) -> list[Wanted]:
                 f"the target {', '.join(names)} has no {option.replace('_', ' ')} to choose",
                 why=f"it is for {', '.join(able)}" if able else "no target has it",
             )
+    if settings.vectors and settings.options.get("outputs") == "classifier":
+        raise UserError("sentence vectors have no classes", todo="leave OUTPUTS=classifier out")
     check_destination(settings.out, is_ours=is_bundle)
     return chosen
 
 
 def _recipes(target: str, settings: ExportSettings) -> list[Recipe]:
+    chosen = _named_recipes(target, settings)
+    return [vector_recipe(recipe) for recipe in chosen] if settings.vectors else chosen
+
+
+def _named_recipes(target: str, settings: ExportSettings) -> list[Recipe]:
     available = recipes(target)
     if not settings.recipes:
         return [recipe for recipe in available.values() if recipe.default]
@@ -187,29 +200,35 @@ def export_bundle(settings: ExportSettings) -> Exported:
         dataset = load_dataset(settings.data)
     describe_data(dataset)
     checkpoint, training = _checkpoint(dataset, settings)
-    dataset = relabel(dataset, labels_of(checkpoint, dataset))
-    reference = reference_from_model(load_classifier(checkpoint))
+    if settings.vectors:
+        reference = vector_reference(checkpoint, settings.vectors)
+    else:
+        dataset = relabel(dataset, labels_of(checkpoint, dataset))
+        reference = reference_from_model(load_classifier(checkpoint))
     max_length = min(settings.model.max_length, reference.max_positions)
     lengths = lengths_up_to(max_length)
     with staging_folder(settings.out) as staging:
         tokenizer = load_tokenizer(checkpoint)
-        spec = describe_tokenizer(tokenizer, max_length)
+        spec = describe_tokenizer(tokenizer, max_length, checkpoint.family)
         write_tokenizer(tokenizer, spec, staging)
-        task = task_spec(dataset)
+        task = task_of(settings.vectors) if settings.vectors else task_spec(dataset, checkpoint)
         golden = _golden(reference, staging, spec, task, dataset, own_texts, settings)
+        record = None if settings.vectors else record_of(checkpoint.path)
         facts = Facts(
             name=settings.out.name,
             task=task,
             tokenizer=spec,
             source=_source(checkpoint, reference),
             data=data_spec(dataset),
-            metrics=_training_metrics(checkpoint),
+            metrics=_training_metrics(record),
+            training=training_markdown(record) if record else "",
         )
         source = Source(
             reference=reference,
             lengths=lengths,
             task=facts.task,
             pad_id=spec.pad_id,
+            pad_side=spec.pad_side,
             metadata=_metadata(settings, facts),
             calibration=_calibration(dataset, TextTokenizer(staging / spec.file, spec)),
         )
@@ -239,7 +258,10 @@ def _checkpoint(
     dataset: TextDataset, settings: ExportSettings
 ) -> tuple[Checkpoint, FineTuned | None]:
     """The checkpoint to export, and the fine-tuning that made it, if there was one just now."""
-    choice = choose(dataset, settings.model, settings.fine_tune)
+    if settings.vectors:
+        choice = choose_encoder(settings.model, settings.fine_tune)
+    else:
+        choice = choose(dataset, settings.model, settings.fine_tune)
     note(f"  {choice.reason}")
     if choice.checkpoint is not None:
         return choice.checkpoint, None
@@ -250,8 +272,9 @@ def _checkpoint(
     else:
         with stage(f"fine-tuning {settings.model.model} on {dataset.name}"):
             training = fine_tune(dataset, settings.model, folder)
-    record = json.loads((folder / RUN_FILE).read_bytes())
-    return read_checkpoint(folder, name=record["model"], revision=record["revision"]), training
+        write_training_report(folder)
+    record = read_record(folder)
+    return read_checkpoint(folder, name=record.model, revision=record.revision), training
 
 
 def _golden(
@@ -275,11 +298,16 @@ def _golden(
         )
     if own_texts:
         note(f"  {used} of the {len(own_texts)} texts in {settings.texts} are in the reference set")
+    if task.gives_vectors:  # nobody's label plays a part
+        unlabelled = (*dict.fromkeys(e.text for e in validation), *unlabelled)
+        validation = ()
     lengths = lengths_up_to(spec.max_length)
     with stage("PyTorch float32 reference"), progress_bar("reference") as progress:
         golden = golden_from_reference(
             reference, staging, spec, validation, lengths, unlabelled=unlabelled, progress=progress
         )
+    if task.gives_vectors:
+        return golden
     with stage("texts near the decision boundary"):
         golden = with_boundary(golden, reference, TextTokenizer(staging / spec.file, spec), task)
     if (found := len(golden.rows(BOUNDARY))) < BOUNDARY_TEXTS:
@@ -289,10 +317,13 @@ def _golden(
 
 def _metadata(settings: ExportSettings, facts: Facts) -> ArtifactMetadata:
     labels = len(facts.task.labels)
+    what = f"{facts.task.kind.replace('_', '-')} text classifier, "
+    what += f"{labels} label{'s' if labels > 1 else ''}"
+    if facts.task.gives_vectors:
+        what = f"Sentence vectors by {facts.task.pooling} pooling"
     return ArtifactMetadata(
         name=facts.source.model,
-        description=f"{facts.task.kind.replace('_', '-')} text classifier, "
-        f"{labels} label{'s' if labels > 1 else ''}, {facts.source.architecture}",
+        description=f"{what}, {facts.source.architecture}",
         author=settings.author or f"mobile-export {importlib.metadata.version('mobile-export')}",
         license=settings.license or _license(settings),
         version=settings.version,
@@ -302,7 +333,7 @@ def _metadata(settings: ExportSettings, facts: Facts) -> ArtifactMetadata:
 
 def _license(settings: ExportSettings) -> str:
     """The small default learns from nothing but the embedded sample, which is ours."""
-    if settings.model.model == SMALL and settings.data.source.startswith("sample:"):
+    if settings.model.is_small and settings.data.source.startswith("sample:"):
         return "Apache-2.0"
     return "as the base model and the data allow; name it with LICENSE= when you export"
 
@@ -316,18 +347,28 @@ def _calibration(dataset: TextDataset, tokenizer: TextTokenizer) -> tuple[tuple[
 def _source(checkpoint: Checkpoint, reference: Reference) -> SourceSpec:
     return SourceSpec(
         model=checkpoint.name,
-        architecture=CLASSIFIER,
+        architecture=(
+            checkpoint.family.classifier
+            if reference.output == "logits"
+            else type(reference.module.model.base_model).__name__
+        ),
+        family=checkpoint.family.name,
         revision=checkpoint.revision,
         sha256=checkpoint.weights_sha256(),
         parameters=sum(p.numel() for p in reference.module.parameters()),
     )
 
 
-def _training_metrics(checkpoint: Checkpoint) -> dict[str, float]:
+# Of the run's test split, for the manifest; training.html beside the checkpoint has the rest.
+_TOLD = ("weighted_f1", "samples_f1", "hamming_score", "roc_auc", "ece")
+
+
+def _training_metrics(record: TrainingRecord | None) -> dict[str, float]:
     """Metrics of the run that made the checkpoint, where it was ours."""
-    file = checkpoint.path / RUN_FILE
-    if not file.is_file():
+    if record is None:
         return {}
-    record = json.loads(file.read_bytes())
-    metrics = {f"test_{name}": value for name, value in record["test"].items()}
-    return metrics | {"test_bag_of_words_baseline": record["bag_of_words"]["test"]}
+    figures = record.evaluation.get("test", {}).get("figures", {})
+    told = {name: figures[name] for name in _TOLD if figures.get(name) is not None}
+    metrics = {f"test_{name}": value for name, value in (record.test | told).items()}
+    baselines = {f"test_{name}_baseline": value for name, value in record.baseline_test.items()}
+    return metrics | baselines

@@ -89,14 +89,14 @@ def publish_folder(staging: Path, destination: Path, *, is_ours: Callable[[Path]
         UserError: the destination exists and is something else.
     """
     check_destination(destination, is_ours=is_ours)
-    _flush(staging)
+    flush_folder(staging)
     if not destination.exists():
         staging.rename(destination)
     elif not _exchange(staging, destination):
         old = staging.with_name(f"{staging.name}.old")
         destination.rename(old)
         staging.rename(destination)
-    _flush_one(destination.parent)
+    flush_one(destination.parent)
 
 
 def check_destination(destination: Path, *, is_ours: Callable[[Path], bool]) -> None:
@@ -129,13 +129,15 @@ def _exchange(first: Path, second: Path) -> bool:
     return status == 0
 
 
-def _flush(folder: Path) -> None:
+def flush_folder(folder: Path) -> None:
+    """Everything in a folder to disk, its names included."""
     for path in sorted(folder.rglob("*")):
-        _flush_one(path)
-    _flush_one(folder)
+        flush_one(path)
+    flush_one(folder)
 
 
-def _flush_one(path: Path) -> None:
+def flush_one(path: Path) -> None:
+    """One file, or one folder's names, to disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

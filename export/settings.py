@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
 
 from runtime.errors import UserError
 
 SMALL = "small"
+_SMALL_FAMILY = "small:"
 DEFAULT_MAX_LENGTH = 128
+
+Precision = Literal["auto", "float32", "bfloat16", "float16"]
+ClassWeights = Literal["none", "balanced"]
+Tuning = Literal["whole", "head"]
+Thresholds = Literal["tuned", "half"]
+BaselineName = Literal["bag_of_words", "lstm"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,12 +25,16 @@ class Hyperparameters:
 
     Attributes:
         epochs: passes over the training split.
-        batch_size: texts per step.
+        batch_size: texts per process and pass through the model. A step takes this times
+            `accumulation` times the number of processes.
         learning_rate: peak of the linear schedule.
         weight_decay: AdamW's decoupled decay.
         warmup_share: share of all steps in which the rate rises from 0.
         label_smoothing: single-label only.
         group_by_length: batches of texts of like length, so that little time goes into padding.
+        accumulation: passes whose gradients are added up before a step.
+        patience: stop after so many epochs without a better one; None trains them all.
+        class_weights: ``balanced`` lets rare labels count as much as frequent ones.
     """
 
     epochs: int
@@ -30,7 +43,10 @@ class Hyperparameters:
     weight_decay: float
     warmup_share: float
     label_smoothing: float = 0.0
-    group_by_length: bool = False
+    group_by_length: bool = True
+    accumulation: int = 1
+    patience: int | None = None
+    class_weights: ClassWeights = "none"
 
     def __post_init__(self) -> None:
         """Refuse what cannot train.
@@ -40,10 +56,12 @@ class Hyperparameters:
         """
         if self.epochs < 1 or self.batch_size < 1:
             raise UserError("epochs and batch size must be at least 1")
+        if self.accumulation < 1 or (self.patience is not None and self.patience < 1):
+            raise UserError("accumulation and patience must be at least 1")
         if not 0 < self.learning_rate < 1:
             raise UserError("the learning rate must lie between 0 and 1")
 
-    def override(self, **values: float | int | None) -> Hyperparameters:
+    def override(self, **values: float | str | None) -> Hyperparameters:
         """A copy with the values that are not None."""
         return replace(self, **{k: v for k, v in values.items() if v is not None})  # type: ignore[arg-type]
 
@@ -55,10 +73,13 @@ PRETRAINED = Hyperparameters(
     learning_rate=5e-5,
     weight_decay=0.01,
     warmup_share=0.1,
-    group_by_length=True,
 )
 FROM_SCRATCH = Hyperparameters(
     epochs=20, batch_size=32, learning_rate=1e-3, weight_decay=0.01, warmup_share=0.1
+)
+# A head on frozen vectors: an epoch takes a moment, and so few weights bear a higher rate.
+HEAD_ONLY = Hyperparameters(
+    epochs=30, batch_size=32, learning_rate=1e-3, weight_decay=0.01, warmup_share=0.1, patience=5
 )
 
 
@@ -85,15 +106,49 @@ class SmallModel:
 
 
 @dataclass(frozen=True, slots=True)
+class RunOptions:
+    """How a run is carried out; none of it changes the result.
+
+    Attributes:
+        save_every: steps between resume checkpoints; None saves as often as it costs less than
+            one twentieth of the time.
+        fresh: throw away what an interrupted run has left instead of continuing it.
+        tensorboard: folder for TensorBoard's event files.
+        baselines: what the model is compared with, see `export.training.baselines`; may be empty.
+    """
+
+    save_every: int | None = None
+    fresh: bool = False
+    tensorboard: Path | None = None
+    baselines: tuple[BaselineName, ...] = ("bag_of_words", "lstm")
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be.
+
+        Raises:
+            UserError: `save_every` is below 1.
+        """
+        if self.save_every is not None and self.save_every < 1:
+            raise UserError("save-every must be at least 1")
+
+
+@dataclass(frozen=True, slots=True)
 class FineTuneSettings:
     """One fine-tuning run.
 
     Attributes:
-        model: ``small``, a local folder or a name on the hub.
+        model: ``small``, ``small:FAMILY`` such as ``small:roberta``, a local folder or a name on
+            the hub.
         revision: commit or tag on the hub.
-        hyperparameters: None takes `PRETRAINED` or `FROM_SCRATCH` by the model.
+        hyperparameters: None takes `HEAD_ONLY`, or `PRETRAINED` or `FROM_SCRATCH` by the model.
         max_length: longest sequence in ids, special tokens included.
         seed: of weights, shuffling and dropout.
+        tuning: ``whole``, or ``head``: the encoder stays as it is and only the head learns.
+        thresholds: multi-label: ``tuned`` on the validation split, or ``half``: 0.5.
+        precision: of the passes through the model in training; weights and exports are float32.
+            ``auto`` is float32 on a CPU, and on a GPU bfloat16, or float16 where it has no other.
+        compile: with torch.compile.
+        run: what does not change the result.
     """
 
     model: str = SMALL
@@ -102,11 +157,37 @@ class FineTuneSettings:
     small: SmallModel = SmallModel()
     max_length: int = DEFAULT_MAX_LENGTH
     seed: int = 13
+    tuning: Tuning = "whole"
+    thresholds: Thresholds = "tuned"
+    precision: Precision = "auto"
+    compile: bool = False
+    run: RunOptions = RunOptions()
+
+    def what_decides(self) -> dict[str, Any]:
+        """Everything that the result depends on, JSON-safe, with the effective hyper-parameters."""
+        values = asdict(self) | {"hyperparameters": asdict(self.effective)}
+        del values["run"]
+        return values
+
+    @property
+    def small_family(self) -> str | None:
+        """The family of a model that is trained from scratch; None for a checkpoint."""
+        if self.model == SMALL:
+            return "distilbert"
+        if self.model.startswith(_SMALL_FAMILY):
+            return self.model.removeprefix(_SMALL_FAMILY)
+        return None
+
+    @property
+    def is_small(self) -> bool:
+        """Whether the model is a small one, trained from scratch."""
+        return self.small_family is not None
 
     @property
     def effective(self) -> Hyperparameters:
         """The hyper-parameters that the run uses."""
-        return self.hyperparameters or (FROM_SCRATCH if self.model == SMALL else PRETRAINED)
+        usual = FROM_SCRATCH if self.is_small else PRETRAINED
+        return self.hyperparameters or (HEAD_ONLY if self.tuning == "head" else usual)
 
 
 def lengths_up_to(max_length: int) -> tuple[int, ...]:

@@ -25,8 +25,11 @@ def stage(text: str) -> Iterator[None]:
 
 
 @contextmanager
-def progress_bar(text: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on a terminal, nothing in a log. Yields a function of (done, total)."""
+def progress_bar(text: str, *, done: int = 0) -> Iterator[Callable[[int, int], None]]:
+    """A bar on a terminal, nothing in a log. Yields a function of (done, total).
+
+    `done` was done before, and plays no part in the time left.
+    """
     bar = Progress(
         TextColumn("  {task.description}"),
         BarColumn(),
@@ -37,7 +40,7 @@ def progress_bar(text: str) -> Iterator[Callable[[int, int], None]]:
         disable=not err.is_terminal,
     )
     with bar:
-        task = bar.add_task(text, total=None)
+        task = bar.add_task(text, total=None, completed=done)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 

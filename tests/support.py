@@ -12,7 +12,7 @@ from transformers import DistilBertConfig, DistilBertForSequenceClassification
 
 from export.data import DataSettings
 from export.pipeline import ExportSettings
-from export.settings import FineTuneSettings, Hyperparameters, SmallModel
+from export.settings import FineTuneSettings, Hyperparameters, RunOptions, SmallModel
 
 ROOT = Path(__file__).resolve().parent.parent
 TINY = SmallModel(vocab_size=300, dim=64, layers=2, heads=4, hidden_dim=128, dropout=0.0)
@@ -22,6 +22,7 @@ TINY_SETTINGS = FineTuneSettings(
     hyperparameters=Hyperparameters(
         epochs=2, batch_size=32, learning_rate=3e-3, weight_decay=0.01, warmup_share=0.1
     ),
+    run=RunOptions(baselines=("bag_of_words",)),
 )
 
 

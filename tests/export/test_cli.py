@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -77,10 +78,15 @@ def test_bad_models(tmp_path: Path, checkpoint_folder: Path, weather_file: Path)
 
 
 def test_interrupted(tmp_path: Path, weather_file: Path) -> None:
+    # Of its own, so that no earlier run left the checkpoint there.
+    here = tmp_path / "here"
+    here.mkdir()
     child = subprocess.Popen(
         [sys.executable, "-m", "export", "export", "--target", "onnx",
          "--data", str(weather_file), "--out", str(tmp_path / "out")],
-        cwd=ROOT, stderr=subprocess.PIPE, text=True,
+        cwd=here, stderr=subprocess.PIPE, text=True,
+        # A test run in the background is deaf to Ctrl-C, and its children with it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509
     )  # fmt: skip
     assert child.stderr is not None
     seen = ""
@@ -92,7 +98,7 @@ def test_interrupted(tmp_path: Path, weather_file: Path) -> None:
     assert child.returncode == 130
     assert rest.splitlines()[-1] == "error: interrupted; nothing was half written."
     assert "Traceback" not in rest
-    assert list(tmp_path.iterdir()) == []
+    assert list(tmp_path.iterdir()) == [here]
 
 
 def test_impossible_numbers() -> None:
@@ -118,3 +124,34 @@ def test_finetune_then_export_then_classify(
     done = mobile_export("classify", out, "the lake is icy again")
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[0].strip() == "snowy"
+
+
+@pytest.mark.slow
+def test_an_interrupted_finetune_goes_on(tmp_path: Path, weather_file: Path) -> None:
+    """Ctrl-C in the middle; the same command continues; --fresh and other settings do not."""
+    out = tmp_path / "run"
+    common = ["finetune", "--data", weather_file, "--max-length", "32", "--epochs", "3"]
+    common += ["--batch-size", "16", "--save-every", "5", "--baselines", "none", "--out", out]
+    child = subprocess.Popen(
+        [sys.executable, "-m", "export", *map(str, common)], cwd=ROOT, stderr=subprocess.PIPE
+    )
+    while not list((tmp_path / "run.run").glob("step-*")):
+        assert child.poll() is None, "it ended by itself"
+        time.sleep(0.05)
+    child.send_signal(signal.SIGINT)
+    assert b"Traceback" not in child.communicate()[1]
+    assert child.returncode == 130
+    assert not out.exists()
+    done = mobile_export(*common[:-2], "--epochs", "2", "--out", out)
+    assert_one_line(done, "holds an unfinished run of another kind", "epochs: 3 there, 2 now")
+    done = mobile_export(*common)
+    assert done.returncode == 0, done.stderr
+    assert "continuing from step" in done.stderr
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["run"]
+
+
+def test_options_of_training() -> None:
+    assert_one_line(mobile_export("finetune", "--baselines", "oracle"), "no baseline 'oracle'")
+    assert_one_line(mobile_export("finetune", "--learning-rate", "2"), "learning rate")
+    done = mobile_export("finetune", "--precision", "float16", "--data", "sample:sentiment")
+    assert_one_line(done, "float16")

@@ -12,9 +12,8 @@ from export.checkpoint import find_checkpoint, load_classifier
 from export.data.task import Example, TextDataset
 from export.reference import reference_from_model, reference_logits
 from export.settings import Hyperparameters
-from export.tokenizers import describe_tokenizer, train_wordpiece
-from export.training.baseline import bag_of_words_metrics
-from export.training.features import Features, PadToLongest
+from export.tokenizers import describe_tokenizer
+from export.training.baselines import run_baselines
 from export.training.finetune import fine_tune
 from export.training.metrics import metrics_of_logits
 from runtime.errors import UserError
@@ -45,7 +44,7 @@ def test_the_best_epoch_is_what_was_written(checkpoint_folder: Path, weather: Te
     reference = reference_from_model(load_classifier(checkpoint))
     from export.checkpoint import load_tokenizer
 
-    spec = describe_tokenizer(load_tokenizer(checkpoint), 64)
+    spec = describe_tokenizer(load_tokenizer(checkpoint), 64, checkpoint.family)
     tokenizer = TextTokenizer(checkpoint_folder / "tokenizer.json", spec)
     rows = weather.splits["validation"]
     logits = reference_logits(reference, [tokenizer.ids(e.text) for e in rows])
@@ -83,7 +82,8 @@ def test_multi_label_learns_both_labels(tmp_path: Path) -> None:
     assert result.test["micro_f1"] > 0.9
     config = json.loads((tmp_path / "m" / "config.json").read_bytes())
     assert config["problem_type"] == "multi_label_classification"
-    assert bag_of_words_metrics(dataset, ("test",))["test"] > 0.9
+    (words,) = run_baselines(dataset, ("test",), seed=1, which=("bag_of_words",))
+    assert words.metrics["test"]["micro_f1"] > 0.9
 
 
 def test_a_diverging_run_stops_and_writes_nothing(weather: TextDataset, tmp_path: Path) -> None:
@@ -110,18 +110,6 @@ def test_max_length_beyond_the_model(
     settings = replace(ONE_EPOCH, model=str(checkpoint_folder), max_length=65)
     with pytest.raises(UserError, match="it has positions for 64 ids"):
         fine_tune(weather, settings, tmp_path / "out")
-
-
-def test_features_and_padding() -> None:
-    tokenizer = train_wordpiece(["a b c d"] * 3, 60)
-    rows = (Example("a b", (1,)), Example("a b c d " * 30, (0,)))
-    features = Features(rows, tokenizer, max_length=16, labels=2, multi_label=False)
-    batch = PadToLongest(0)([features[0], features[1]])
-    assert batch["input_ids"].shape == (2, 16)
-    assert batch["attention_mask"].sum(dim=1).tolist() == [4, 16]
-    assert batch["labels"].tolist() == [1, 0]
-    many = Features(rows, tokenizer, max_length=16, labels=2, multi_label=True)
-    assert many[0]["labels"] == [0.0, 1.0]
 
 
 def test_metrics_against_figures_by_hand() -> None:

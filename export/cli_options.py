@@ -1,0 +1,266 @@
+"""Options that several commands share, and what becomes of them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from export.data import DataSettings
+from export.data.label_names import read_label_names
+from export.settings import BaselineName, FineTuneSettings, RunOptions
+from runtime.errors import UserError
+
+DATA, MODEL, TRAINING = "Data", "Model", "Training"
+BASELINES: tuple[BaselineName, ...] = ("bag_of_words", "lstm")
+
+
+class TaskKind(StrEnum):
+    """Single-label or multi-label."""
+
+    SINGLE = "single_label"
+    MULTI = "multi_label"
+
+
+class TuningKind(StrEnum):
+    """What learns."""
+
+    WHOLE = "whole"
+    HEAD = "head"
+
+
+class WeightsKind(StrEnum):
+    """How much a label counts."""
+
+    NONE = "none"
+    BALANCED = "balanced"
+
+
+class ThresholdsKind(StrEnum):
+    """From which probability on a label is given."""
+
+    TUNED = "tuned"
+    HALF = "half"
+
+
+class PrecisionKind(StrEnum):
+    """Of the passes in training."""
+
+    AUTO = "auto"
+    FLOAT32 = "float32"
+    BFLOAT16 = "bfloat16"
+    FLOAT16 = "float16"
+
+
+Data = Annotated[
+    str,
+    typer.Option(
+        help="sample:sentiment, sample:support, a folder with train/validation/test files, one "
+        "csv/tsv/jsonl/parquet file, or hub:ORG/NAME.",
+        rich_help_panel=DATA,
+    ),
+]
+TextColumn = Annotated[str | None, typer.Option(help="Column with the text.", rich_help_panel=DATA)]
+LabelColumns = Annotated[
+    str,
+    typer.Option(
+        help="Column with the label, or several 0/1 columns with commas between.",
+        rich_help_panel=DATA,
+    ),
+]
+LabelSeparator = Annotated[
+    str | None,
+    typer.Option(help="What stands between two labels in a cell.", rich_help_panel=DATA),
+]
+Labels = Annotated[
+    str,
+    typer.Option(help="Label names in order, with commas between.", rich_help_panel=DATA),
+]
+LabelNames = Annotated[
+    str,
+    typer.Option(
+        help="Words for the file's codes: 0=bad,1=good, or a file with such lines.",
+        rich_help_panel=DATA,
+    ),
+]
+Kind = Annotated[
+    TaskKind | None,
+    typer.Option("--task", help="What a row may carry; found out if absent.", rich_help_panel=DATA),
+]
+Model = Annotated[
+    str,
+    typer.Option(
+        help="small or small:FAMILY (trained from scratch, offline), a checkpoint's folder, or a "
+        "name on the hub such as distilbert-base-uncased.",
+        rich_help_panel=MODEL,
+    ),
+]
+Revision = Annotated[
+    str | None, typer.Option(help="Commit or tag on the hub.", rich_help_panel=MODEL)
+]
+MaxLength = Annotated[
+    int,
+    typer.Option(
+        min=8,
+        max=512,
+        help="Longest sequence in ids; longer texts are cut.",
+        rich_help_panel=MODEL,
+    ),
+]
+Seed = Annotated[
+    int, typer.Option(help="Of weights, shuffling and made splits.", rich_help_panel=MODEL)
+]
+Epochs = Annotated[int | None, typer.Option(min=1, rich_help_panel=TRAINING)]
+BatchSize = Annotated[
+    int | None,
+    typer.Option(min=1, help="Texts per process and pass.", rich_help_panel=TRAINING),
+]
+LearningRate = Annotated[float | None, typer.Option(rich_help_panel=TRAINING)]
+Accumulation = Annotated[
+    int | None,
+    typer.Option(min=1, help="Passes that make one step.", rich_help_panel=TRAINING),
+]
+Patience = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        help="Stop after so many epochs without a better one; 0 trains them all.",
+        rich_help_panel=TRAINING,
+    ),
+]
+Weights = Annotated[
+    WeightsKind | None,
+    typer.Option(
+        "--class-weights", help="balanced: rare labels count as much.", rich_help_panel=TRAINING
+    ),
+]
+Tuning = Annotated[
+    TuningKind,
+    typer.Option(
+        help="head: the encoder stays as it is, ten times faster.", rich_help_panel=TRAINING
+    ),
+]
+Thresholds = Annotated[
+    ThresholdsKind,
+    typer.Option(
+        help="Multi-label: tuned on the validation split, or half: 0.5.", rich_help_panel=TRAINING
+    ),
+]
+Precision = Annotated[
+    PrecisionKind,
+    typer.Option(
+        help="Of the passes in training; the checkpoint is float32.", rich_help_panel=TRAINING
+    ),
+]
+Compile = Annotated[
+    bool, typer.Option("--compile", help="With torch.compile.", rich_help_panel=TRAINING)
+]
+SaveEvery = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Steps between resume checkpoints; as often as is cheap if absent.",
+        rich_help_panel=TRAINING,
+    ),
+]
+Fresh = Annotated[
+    bool,
+    typer.Option(
+        "--fresh",
+        help="Start anew instead of continuing an interrupted run.",
+        rich_help_panel=TRAINING,
+    ),
+]
+Tensorboard = Annotated[
+    Path | None, typer.Option(help="Folder for TensorBoard.", rich_help_panel=TRAINING)
+]
+Baselines = Annotated[
+    str,
+    typer.Option(
+        help="all, none, or of bag_of_words and lstm with commas between.",
+        rich_help_panel=TRAINING,
+    ),
+]
+
+
+def data_settings(
+    source: str,
+    text_column: str | None,
+    label_columns: str,
+    separator: str | None,
+    labels: str,
+    label_names: str,
+    kind: TaskKind | None,
+    seed: int,
+) -> DataSettings:
+    """The data options together.
+
+    Raises:
+        UserError: two options contradict each other.
+    """
+    return DataSettings(
+        source=source,
+        text_column=text_column,
+        label_columns=names(label_columns),
+        label_separator=separator,
+        labels=names(labels),
+        label_names=read_label_names(label_names),
+        kind=kind.value if kind else None,
+        seed=seed,
+    )
+
+
+def names(text: str) -> tuple[str, ...]:
+    """What stands between commas."""
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def training_settings(
+    settings: FineTuneSettings,
+    run: RunOptions,
+    *,
+    class_weights: WeightsKind | None,
+    patience: int | None,
+    **values: Any,
+) -> FineTuneSettings:
+    """Settings with the hyper-parameters that were named.
+
+    Args:
+        settings: of the model.
+        run: what does not change the result.
+        class_weights: None keeps the default.
+        patience: None keeps the default; 0 turns it off.
+        values: hyper-parameters by name; None keeps the default.
+
+    Raises:
+        UserError: a value out of its range.
+    """
+    settings = replace(settings, run=run)
+    values["class_weights"] = class_weights.value if class_weights else None
+    values["patience"] = patience or None
+    if patience is None and all(value is None for value in values.values()):
+        return settings
+    chosen = settings.effective.override(**values)
+    if patience == 0:
+        chosen = replace(chosen, patience=None)
+    return replace(settings, hyperparameters=chosen)
+
+
+def baselines_of(text: str) -> tuple[BaselineName, ...]:
+    """The option --baselines.
+
+    Raises:
+        UserError: a name is unknown.
+    """
+    if text == "all":
+        return BASELINES
+    wanted = () if text == "none" else names(text)
+    for name in wanted:
+        if name not in BASELINES:
+            raise UserError(
+                f"there is no baseline {name!r}", todo=f"choose among: {', '.join(BASELINES)}"
+            )
+    return tuple(name for name in BASELINES if name in wanted)
