@@ -117,9 +117,10 @@ trace: $(STAMP_EXPORT) ## the way of one text through the model: TEXT='…' [MOD
 inspect: $(STAMP_LIGHT) ## verify a bundle's hashes and show what it holds: BUNDLE=
 	@$(LIGHT)/bin/mobile-runtime inspect '$(or $(BUNDLE),$(error name the bundle: make inspect BUNDLE=dist/tflite))' $(ARGS)
 
+# One thread each: two workers with two threads on two cores wait for each other most of the time.
 test: $(STAMP_DEV) $(STAMP_LIGHT) ## lint and every test that takes seconds
 	@$(MAKE) --no-print-directory lint
-	@$(VENV)/bin/python -m pytest -m 'not slow' -n 2 --dist loadfile $(ARGS)
+	@OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -m 'not slow' -n 2 --dist loadfile $(ARGS)
 
 test-full: $(STAMP_DEV) $(STAMP_COREAI) $(STAMP_LIGHT) $(OLD_TFLITE) $(FIRST_LITERT) ## every test: full-size model, old runtimes too
 	@OLD_TFLITE_PYTHON=$(OLD_TFLITE) FIRST_LITERT_PYTHON=$(FIRST_LITERT) $(VENV)/bin/python -m pytest $(ARGS)
