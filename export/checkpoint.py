@@ -244,24 +244,9 @@ def load_classifier(
         config.problem_type = _problem_type(multi_label=multi_label)
     config.architectures = [family.classifier]
     _settle(config)
-    try:
-        model, info = getattr(transformers, family.classifier).from_pretrained(
-            checkpoint.path,
-            config=config,
-            use_safetensors=True,
-            trust_remote_code=False,
-            output_loading_info=True,
-            dtype="float32",
-            ignore_mismatched_sizes=labels is not None,
-        )
-    except (OSError, RuntimeError, ValueError) as error:
-        raise UserError(
-            f"{checkpoint.name} cannot be loaded",
-            why=str(error).strip().splitlines()[0],
-            todo="copy or download the checkpoint again",
-        ) from error
-    holes = {str(key) for key in info["missing_keys"]}
-    holes |= {str(item[0]) for item in info["mismatched_keys"]}
+    model, holes = load_weights(
+        checkpoint, family.classifier, config, ignore_mismatched_sizes=labels is not None
+    )
     if labels is not None:
         holes = {key for key in holes if not family.head.match(key)}
     if holes:
@@ -270,6 +255,45 @@ def load_classifier(
             why=f"such as {min(holes)}; the result would be partly random",
         )
     return model
+
+
+def load_weights(
+    checkpoint: Checkpoint, architecture: str, config: Any, *, ignore_mismatched_sizes: bool = False
+) -> tuple[PreTrainedModel, set[str]]:
+    """Build a model in float32 on the CPU: safetensors only, no remote code.
+
+    Args:
+        checkpoint: whose weights.
+        architecture: a class of transformers.
+        config: what to build.
+        ignore_mismatched_sizes: weights of another shape are made anew, too.
+
+    Returns:
+        The model, and the names of the weights that are new because the checkpoint lacks them.
+
+    Raises:
+        UserError: transformers cannot load them.
+    """
+    import transformers
+
+    try:
+        model, info = getattr(transformers, architecture).from_pretrained(
+            checkpoint.path,
+            config=config,
+            use_safetensors=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+            dtype="float32",
+            ignore_mismatched_sizes=ignore_mismatched_sizes,
+        )
+    except (OSError, RuntimeError, ValueError) as error:
+        raise UserError(
+            f"{checkpoint.name} cannot be loaded",
+            why=str(error).strip().splitlines()[0],
+            todo="copy or download the checkpoint again",
+        ) from error
+    holes = {str(key) for key in info["missing_keys"]}
+    return model, holes | {str(item[0]) for item in info["mismatched_keys"]}
 
 
 def _settle(config: Any) -> None:

@@ -10,22 +10,13 @@ from export.tracing.page_script import POLICY, SCRIPT, STYLE
 from export.tracing.page_tokens import attention_section, rollout_section, tokens_section
 from export.tracing.shown import ROLLOUT_NOTE, numbers, shown_shape
 from runtime.parity.report.markup import Html, element, join, shown_text
-from runtime.parity.report.style import STYLE as HOUSE_STYLE
+from runtime.parity.report.shell import whole_page
 
 _MOST_LABELS, _NUMBERS = 15, 8
 
 
 def trace_page(trace: TextTrace) -> str:
     """The page; a whole document that can be written as UTF-8, below 5 MB for any text."""
-    head = element(
-        "head",
-        element("meta", charset="utf-8"),
-        element("meta", http_equiv="Content-Security-Policy", content=POLICY),
-        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        element("title", f"{trace.model}: the way of one text"),
-        element("link", rel="icon", href="data:,"),
-        element("style", Html(HOUSE_STYLE + STYLE)),
-    )
     body = element(
         "div",
         _head(trace),
@@ -42,8 +33,8 @@ def trace_page(trace: TextTrace) -> str:
         class_="wrap",
     )
     script = Html(f"<script>{SCRIPT}</script>")
-    page = element("html", head, element("body", body, script), lang="en")
-    return f"<!DOCTYPE html>\n{page}\n"
+    title = f"{trace.model}: the way of one text"
+    return whole_page(title, body, script, style=STYLE, policy=POLICY)
 
 
 def _head(trace: TextTrace) -> Html:

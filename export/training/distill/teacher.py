@@ -12,7 +12,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from export.checkpoint import Checkpoint, find_checkpoint, load_classifier, load_tokenizer
+from export.checkpoint import (
+    Checkpoint,
+    find_checkpoint,
+    load_classifier,
+    load_tokenizer,
+    load_weights,
+)
 from export.data.task import TextDataset
 from export.families import Family
 from export.training.vector_cache import cache_file, cached_vectors
@@ -123,23 +129,7 @@ def load_masked_lm(checkpoint: Checkpoint, *, needs_head: bool) -> PreTrainedMod
         )
     config = getattr(transformers, family.config_class).from_dict(dict(checkpoint.config))
     config.architectures = [family.masked_lm]
-    try:
-        model, info = getattr(transformers, family.masked_lm).from_pretrained(
-            checkpoint.path,
-            config=config,
-            use_safetensors=True,
-            trust_remote_code=False,
-            output_loading_info=True,
-            dtype="float32",
-        )
-    except (OSError, RuntimeError, ValueError) as error:
-        raise UserError(
-            f"{checkpoint.name} cannot be loaded",
-            why=str(error).strip().splitlines()[0],
-            todo="copy or download the checkpoint again",
-        ) from error
-    holes = {str(key) for key in info["missing_keys"]}
-    holes |= {str(item[0]) for item in info["mismatched_keys"]}
+    model, holes = load_weights(checkpoint, family.masked_lm, config)
     inner = {key for key in holes if key.startswith(f"{family.root}.")}
     if inner:
         raise UserError(

@@ -21,10 +21,8 @@ from export.training.report.sections import (
 )
 from export.training.report.words import BASELINE_NAMES, metric_words
 from runtime.parity.report.markup import Html, element, shown_text
-from runtime.parity.report.style import STYLE
+from runtime.parity.report.shell import whole_page
 
-# Should escaping ever fail: no script runs and nothing is fetched.
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 _STYLE = """
 main .text, .facts .text { background: none; padding: 0; }
 .own > * { background: var(--pass-tint); }
@@ -98,16 +96,7 @@ def training_page(record: TrainingRecord, name: str, curves: bytes | None) -> st
         ),
         class_="wrap",
     )
-    head = element(
-        "head",
-        element("meta", charset="utf-8"),
-        element("meta", http_equiv="Content-Security-Policy", content=_POLICY),
-        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        element("title", title),
-        element("link", rel="icon", href="data:,"),
-        element("style", Html(STYLE + _STYLE)),
-    )
-    return f"<!DOCTYPE html>\n{element('html', head, element('body', body), lang='en')}\n"
+    return whole_page(title, body, style=_STYLE)
 
 
 def beaten_by(record: TrainingRecord) -> list[str]:

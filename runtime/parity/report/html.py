@@ -14,7 +14,7 @@ from runtime.parity.report.histogram import error_histogram
 from runtime.parity.report.markup import Html, element, join, with_code
 from runtime.parity.report.more_plots import LayerPoint, layer_plot, reliability_diagram
 from runtime.parity.report.plots import Plot, logit_scatter, margin_plot
-from runtime.parity.report.style import STYLE
+from runtime.parity.report.shell import whole_page
 from runtime.parity.report.tables import (
     changed_answers,
     checks_table,
@@ -41,8 +41,6 @@ _POINTS = 30_000
 _POINTS_OF_A_PLOT = (150, 1200)
 _OPEN_AT_MOST = 2
 _SIGNS: dict[Verdict, str] = {"pass": "✓", "fail": "✕", "unknown": "?"}
-# Should escaping ever fail: no script runs and nothing is fetched.
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 _VECTORS = (
     "The answer to a text is its nearest neighbour among the natural texts, by cosine. What the "
@@ -111,17 +109,7 @@ def html_report(
         ),
         class_="wrap",
     )
-    head = element(
-        "head",
-        element("meta", charset="utf-8"),
-        element("meta", http_equiv="Content-Security-Policy", content=_POLICY),
-        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        element("title", title),
-        element("link", rel="icon", href="data:,"),
-        element("style", Html(STYLE)),
-    )
-    page = element("html", head, element("body", body), lang="en")
-    return f"<!DOCTYPE html>\n{page}\n"
+    return whole_page(title, body)
 
 
 def _banner(report: ParityReport, manifest: Manifest) -> Html:
