@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: embed help export finetune distill parity replay bisect selftest classify trace inspect test test-full lint format clean
+.PHONY: android apk android-test web answers ios-test embed help export finetune distill parity replay bisect selftest classify trace inspect test test-full lint format clean
 
 PYTHON ?= python3
 TARGET ?= tflite
@@ -45,7 +45,7 @@ FORMAT_OPTIONS = $(call option,DEPLOYMENT_TARGET,--deployment-target) $(call opt
 
 help: ## show this
 	@echo 'usage: make <target> [VARIABLE=value …]'
-	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 15
 	@echo
 	@echo 'variables'
 	@echo '  TARGET=onnx|tflite|coreml|all   what to export (default tflite); coreai is experimental'
@@ -117,9 +117,32 @@ trace: $(STAMP_EXPORT) ## the way of one text through the model: TEXT='…' [MOD
 inspect: $(STAMP_LIGHT) ## verify a bundle's hashes and show what it holds: BUNDLE=
 	@$(LIGHT)/bin/mobile-runtime inspect '$(or $(BUNDLE),$(error name the bundle: make inspect BUNDLE=dist/tflite))' $(ARGS)
 
+DEMO = $(LIGHT)/bin/python -m android_demo.toolchain
+DEMO_DEV = $(VENV)/bin/python -m android_demo.toolchain
+
+android: $(STAMP_LIGHT) ## put a bundle into the Android demo, hashes checked: BUNDLE=
+	@$(DEMO) android '$(or $(BUNDLE),$(error name the bundle: make android BUNDLE=dist/tflite))' $(ARGS)
+
+apk: $(STAMP_LIGHT) ## smoke build of the demo without Google's downloads: BUNDLE= [OUT=]
+	@$(DEMO) apk '$(or $(BUNDLE),$(error name the bundle: make apk BUNDLE=dist/tflite))' $(call option,OUT,--out) $(ARGS)
+
+web: $(STAMP_LIGHT) ## the demo as a static page: BUNDLE= [OUT=dist/web ARGS=--serve]
+	@$(DEMO) web '$(or $(BUNDLE),$(error name the bundle: make web BUNDLE=dist/tflite))' $(call option,OUT,--out) $(ARGS)
+
+answers: $(STAMP_DEV) ## the same texts through Python, the JVM and a browser: BUNDLE= TEXTS=FILE [THROUGH=jvm,browser]
+	@$(DEMO_DEV) answers '$(or $(BUNDLE),$(error name the bundle: make answers BUNDLE=dist/tflite TEXTS=texts.txt))' \
+	  --texts '$(or $(TEXTS),$(error name the texts: make answers BUNDLE=dist/tflite TEXTS=texts.txt))' $(call option,THROUGH,--through) $(ARGS)
+
+android-test: $(STAMP_DEV) ## tests of the demos alone: Kotlin, APK, browser, Swift's syntax
+	@OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -m 'not slow' tests/android_demo $(ARGS)
+
+ios-test: $(STAMP_DEV) ## compile and test the Swift package on Linux (470 MB once): [BUNDLE=]
+	@$(DEMO_DEV) ios-test $(if $(BUNDLE),'$(BUNDLE)') $(ARGS)
+
 # One thread each: two workers with two threads on two cores wait for each other most of the time.
 test: $(STAMP_DEV) $(STAMP_LIGHT) ## lint and every test that takes seconds
 	@$(MAKE) --no-print-directory lint
+	@$(DEMO_DEV) browser > /dev/null || echo "· without a browser the page's tests are skipped" >&2
 	@OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -m 'not slow' -n 2 --dist loadfile $(ARGS)
 
 test-full: $(STAMP_DEV) $(STAMP_COREAI) $(STAMP_LIGHT) $(OLD_TFLITE) $(FIRST_LITERT) ## every test: full-size model, old runtimes too
@@ -154,7 +177,7 @@ $(STAMP_EXPORT):
 
 $(STAMP_DEV): $(STAMP_EXPORT)
 	@echo '· installing the test tools into $(VENV) (once) …' >&2
-	@$(VENV)/bin/pip install $(PIP_FLAGS) --editable '.[export,parquet,report,tensorboard,hub,dev]'
+	@$(VENV)/bin/pip install $(PIP_FLAGS) --editable '.[export,parquet,report,tensorboard,hub,browser,dev]'
 	@touch $@
 
 $(STAMP_COREAI): $(STAMP_EXPORT)

@@ -67,7 +67,8 @@ def program() -> str:
     """How this command was called, for commands that the user may paste next."""
     script = Path(sys.argv[0])
     if script.name == "__main__.py":
-        return f"python -m {script.parent.name}"
+        spec = getattr(sys.modules["__main__"], "__spec__", None)
+        return f"python -m {spec.parent if spec else script.parent.name}"
     try:
         relative = script.resolve().relative_to(Path.cwd())
     except ValueError:

@@ -1,5 +1,10 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+
+import pytest
+
 from runtime.cli_support import program
 from runtime.console import megabytes
 from runtime.errors import MissingExtraError, UserError
@@ -17,8 +22,20 @@ def test_an_error_is_one_sentence_after_the_other() -> None:
     assert str(missing).endswith("install it with: pip install 'mobile-export[onnx]'.")
 
 
-def test_the_program_can_be_pasted(monkeypatch) -> None:  # type: ignore[no-untyped-def]
-    monkeypatch.setattr("sys.argv", ["/usr/lib/somewhere/runtime/__main__.py"])
-    assert program() == "python -m runtime"
+def test_the_program_can_be_pasted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.argv", ["/usr/bin/mobile-export"])
     assert program() == "mobile-export"
+
+
+@pytest.mark.parametrize("package", ["runtime", "android_demo.toolchain"])
+def test_so_can_a_package_that_was_started(package: str) -> None:
+    code = f"""
+import runpy, sys
+from pathlib import Path
+sys.argv = ["x", "--help"]
+import runtime.cli_support
+runtime.cli_support.run = lambda app: print(runtime.cli_support.program())
+runpy.run_module({package!r}, run_name="__main__", alter_sys=True)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == f"python -m {package}"

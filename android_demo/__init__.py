@@ -1,0 +1,1 @@
+"""The Android demo app; Python sees only its tooling, `android_demo.toolchain`."""
