@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: android apk android-test web answers ios-test embed help export finetune distill parity replay bisect selftest classify trace inspect test test-full lint format clean
+.PHONY: shrink android apk android-test web answers ios-test embed help export finetune distill parity replay bisect selftest classify trace inspect test test-full lint format clean
 
 PYTHON ?= python3
 TARGET ?= tflite
@@ -39,6 +39,9 @@ TRAINING_OPTIONS = $(call option,EPOCHS,--epochs) $(call option,BATCH_SIZE,--bat
   $(call option,TENSORBOARD,--tensorboard) $(call option,BASELINES,--baselines) \
   $(call option,SAVE_EVERY,--save-every) $(call flag,FRESH,--fresh)
 
+SHRINK_OPTIONS = $(call option,PRUNE_VOCAB,--prune-vocab) $(call option,MIN_COUNT,--min-count) \
+  $(call option,VOCAB_SIZE,--vocab-size) $(call option,DROP_LAYERS,--drop-layers) $(call option,LAYERS,--layers)
+
 FORMAT_OPTIONS = $(call option,DEPLOYMENT_TARGET,--deployment-target) $(call option,SHAPES,--shapes) \
   $(call option,LAYOUT,--layout) $(call option,OUTPUTS,--outputs) $(call option,AUTHOR,--author) \
   $(call option,COMPUTE_PRECISION,--compute-precision) $(call option,LICENSE,--license)
@@ -61,6 +64,7 @@ help: ## show this
 	@echo '  DEPLOYMENT_TARGET=iOS16|iOS17|iOS18 SHAPES=fixed|enumerated|range LAYOUT=default|ane'
 	@echo '  OUTPUTS=logits|classifier COMPUTE_PRECISION=float16|float32 AUTHOR= LICENSE=   for Core ML'
 	@echo '  OUTPUT=embedding POOLING=mean|cls   export sentence vectors instead of a classifier'
+	@echo '  PRUNE_VOCAB=data|FILE MIN_COUNT= VOCAB_SIZE= DROP_LAYERS=1,3 LAYERS=0,2,4   a smaller model first'
 	@echo '  TEXTS=FILE               more texts for the gate, one a line, without labels'
 	@echo '  BUNDLE=FOLDER            for parity, replay, bisect, selftest, classify, inspect'
 	@echo '  HTML= JUNIT= JSON=FILE   reports that parity and replay write'
@@ -70,7 +74,7 @@ help: ## show this
 export: $(STAMP_EXPORT) $(if $(findstring coreai,$(TARGET)),$(STAMP_COREAI)) ## make a bundle with a green gate: TARGET= [MODEL= DATA= RECIPE= OUT=]
 	@$(VENV)/bin/mobile-export export --target '$(TARGET)' $(call option,RECIPE,--recipe) \
 	  $(call option,OUT,--out) $(call option,FINETUNE,--finetune) $(MODEL_OPTIONS) $(DATA_OPTIONS) \
-	  $(call option,TEXTS,--texts) $(call option,OUTPUT,--as) $(call option,POOLING,--pooling) $(FORMAT_OPTIONS) $(ARGS)
+	  $(call option,TEXTS,--texts) $(call option,OUTPUT,--as) $(call option,POOLING,--pooling) $(SHRINK_OPTIONS) $(FORMAT_OPTIONS) $(ARGS)
 
 # The same command goes on with an interrupted run. torchrun starts several processes on this machine.
 FINETUNE_BY = $(VENV)/bin/$(if $(PROCESSES),torchrun --standalone --nproc-per-node '$(PROCESSES)' -m export,mobile-export)
@@ -85,6 +89,10 @@ DISTILL_OPTIONS = $(call option,KIND,--kind) $(call option,STUDENT,--student) $(
 distill: $(STAMP_EXPORT) ## a small student learns from a teacher: TEACHER= [STUDENT= DATA= TEXTS= KIND=task|general OUT=]
 	@$(VENV)/bin/mobile-export distill --teacher '$(or $(TEACHER),$(error name the teacher: make distill TEACHER=build/finetuned DATA=… OUT=…))' \
 	  $(call option,OUT,--out) $(DISTILL_OPTIONS) $(DATA_OPTIONS) $(ARGS)
+
+shrink: $(STAMP_EXPORT) ## a smaller checkpoint: MODEL= OUT= [PRUNE_VOCAB=data|FILE DATA= DROP_LAYERS=1,3 LAYERS=0,2,4]
+	@$(VENV)/bin/mobile-export shrink --model '$(or $(MODEL),$(error name the checkpoint: make shrink MODEL=build/finetuned PRUNE_VOCAB=data DATA=… OUT=…))' \
+	  --out '$(or $(OUT),build/smaller)' $(SHRINK_OPTIONS) $(call option,MAX_LENGTH,--max-length) $(DATA_OPTIONS) $(ARGS)
 
 # What was named, or else what `make export` with the same TARGET has left.
 MADE = $(or $(BUNDLE),$(patsubst %/manifest.json,%,$(wildcard dist/$(TARGET)/manifest.json)))

@@ -292,6 +292,10 @@ def load_weights(
             why=str(error).strip().splitlines()[0],
             todo="copy or download the checkpoint again",
         ) from error
+    # Tensors of a mapped file start anywhere, torch's own at a multiple of 64 bytes, and the last
+    # bit of a product depends on that: equal weights in another file gave other logits.
+    for tensor in (*model.parameters(), *model.buffers()):
+        tensor.data = tensor.data.clone()
     holes = {str(key) for key in info["missing_keys"]}
     return model, holes | {str(item[0]) for item in info["mismatched_keys"]}
 

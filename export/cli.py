@@ -19,6 +19,7 @@ from export.cli_distill import distill
 from export.cli_embed import NormalizeOption, PoolingName, PoolingOption, Product, embed
 from export.cli_finetune import finetune
 from export.cli_report import report
+from export.cli_shrink import shrink
 from export.cli_trace import trace
 from export.quiet import no_warnings
 from export.settings import DEFAULT_MAX_LENGTH, SMALL, FineTuneSettings, RunOptions
@@ -38,6 +39,7 @@ app = typer.Typer(
 for _command in (
     finetune,
     distill,
+    shrink,
     runtime.cli.classify,
     runtime.cli.inspect,
     trace,
@@ -135,6 +137,11 @@ def export(
     fresh: options.Fresh = False,
     tensorboard: options.Tensorboard = None,
     baselines: options.Baselines = "all",
+    prune_vocab: options.PruneVocab = "",
+    min_count: options.MinCount = 1,
+    vocab_size: options.VocabSize = None,
+    layers: options.KeepLayers = "",
+    drop_layers: options.DropLayers = "",
     reference_limit: Annotated[
         int, typer.Option(min=1, help="Most validation texts that the gate uses.")
     ] = 2000,
@@ -212,6 +219,7 @@ def export(
             accumulation=accumulation,
         ),
         fine_tune=finetune_when.value,
+        shrink=options.shrink_settings(prune_vocab, min_count, vocab_size, layers, drop_layers),
         reference_limit=reference_limit,
         texts=texts,
         vectors=vectors if product is Product.EMBEDDING else None,

@@ -12,9 +12,10 @@ import typer
 from export.data import DataSettings
 from export.data.label_names import read_label_names
 from export.settings import BaselineName, FineTuneSettings, RunOptions
+from export.shrinking.settings import ShrinkSettings
 from runtime.errors import UserError
 
-DATA, MODEL, TRAINING = "Data", "Model", "Training"
+DATA, MODEL, TRAINING, SHRINKING = "Data", "Model", "Training", "A smaller model"
 BASELINES: tuple[BaselineName, ...] = ("bag_of_words", "lstm")
 
 
@@ -184,6 +185,30 @@ Baselines = Annotated[
         rich_help_panel=TRAINING,
     ),
 ]
+PruneVocab = Annotated[
+    str,
+    typer.Option(
+        help="Keep the pieces that these texts need, and every character: a file with one text a "
+        "line, or data: the training texts of --data.",
+        rich_help_panel=SHRINKING,
+    ),
+]
+MinCount = Annotated[
+    int,
+    typer.Option(
+        min=1, help="Leave pieces out that occur less often there.", rich_help_panel=SHRINKING
+    ),
+]
+VocabSize = Annotated[
+    int | None,
+    typer.Option(min=1, help="Most tokens; the commonest pieces stay.", rich_help_panel=SHRINKING),
+]
+KeepLayers = Annotated[
+    str, typer.Option("--layers", help="Layers to keep, from 0: 0,2,4.", rich_help_panel=SHRINKING)
+]
+DropLayers = Annotated[
+    str, typer.Option(help="Layers to leave out, from 0: 1,3.", rich_help_panel=SHRINKING)
+]
 
 
 def data_settings(
@@ -216,6 +241,34 @@ def data_settings(
 def names(text: str) -> tuple[str, ...]:
     """What stands between commas."""
     return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def shrink_settings(
+    corpus: str, min_count: int, vocab_size: int | None, layers: str, drop_layers: str
+) -> ShrinkSettings | None:
+    """The options of a smaller model together; None where there are none.
+
+    Raises:
+        UserError: a layer is no number, or two options contradict each other.
+    """
+    if not (corpus or layers or drop_layers) and min_count == 1 and vocab_size is None:
+        return None
+    return ShrinkSettings(
+        corpus=corpus,
+        min_count=min_count,
+        vocab_size=vocab_size,
+        keep_layers=_numbers("--layers", layers),
+        drop_layers=_numbers("--drop-layers", drop_layers),
+    )
+
+
+def _numbers(option: str, text: str) -> tuple[int, ...] | None:
+    try:
+        return tuple(int(part) for part in names(text)) or None
+    except ValueError:
+        raise UserError(
+            f"{option} {text} is no list of numbers", todo=f"name them from 0: {option} 0,2,4"
+        ) from None
 
 
 def training_settings(

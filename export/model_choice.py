@@ -76,18 +76,18 @@ def choose(dataset: TextDataset, settings: FineTuneSettings, mode: FineTuneMode)
     if mode == "always":
         return Choice(None, f"{settings.model} is fine-tuned, as asked")
     checkpoint = find_checkpoint(settings.model, settings.revision)
-    misfit = _misfit(checkpoint, dataset)
+    problem = misfit(checkpoint, dataset)
     if mode == "never":
-        if misfit:
+        if problem:
             raise UserError(
                 f"{checkpoint.name} cannot be exported as it is",
-                why=misfit,
+                why=problem,
                 todo="drop FINETUNE=never to fine-tune it first, or name other DATA=",
             )
         return Choice(checkpoint, f"{checkpoint.name} is exported as it is, as asked")
-    misfit = misfit or _not_learned(checkpoint, dataset, settings.max_length)
-    if misfit:
-        return Choice(None, f"{checkpoint.name} is fine-tuned first: {misfit}")
+    problem = problem or _not_learned(checkpoint, dataset, settings.max_length)
+    if problem:
+        return Choice(None, f"{checkpoint.name} is fine-tuned first: {problem}")
     return Choice(checkpoint, f"{checkpoint.name} already solves the task and is exported as it is")
 
 
@@ -106,7 +106,7 @@ def relabel(dataset: TextDataset, labels: tuple[str, ...]) -> TextDataset:
     return replace(dataset, labels=labels, splits=splits)
 
 
-def _misfit(checkpoint: Checkpoint, dataset: TextDataset) -> str:
+def misfit(checkpoint: Checkpoint, dataset: TextDataset) -> str:
     """Why the head does not fit the data; empty if it does."""
     if not checkpoint.has_head:
         return "it has no classification head"

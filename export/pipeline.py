@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import importlib.metadata
 import shutil
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from export.artifacts import Wanted, make_artifacts, with_options
 from export.boundary import BOUNDARY_TEXTS
 from export.bundle_writer import Facts, data_spec, judge_and_seal
+from export.card_facts import source_spec, told_of_training, training_metrics
 from export.checkpoint import (
     Checkpoint,
+    find_checkpoint,
     load_classifier,
     load_tokenizer,
     read_checkpoint,
@@ -34,21 +36,22 @@ from export.recipes import Recipe, recipes
 from export.reference import Reference, reference_from_model
 from export.reference_trace import write_reference_trace
 from export.settings import FineTuneSettings, lengths_up_to
+from export.shrinking.exporting import shrink_for_export, shrunk_markdown
+from export.shrinking.settings import ShrinkSettings
 from export.targets import targets
 from export.targets.base import ArtifactMetadata, Source
 from export.tokenizers import describe_tokenizer, write_tokenizer
 from export.training.finetune import FineTuned, fine_tune, is_run
 from export.training.provenance import record_of
-from export.training.record import TrainingRecord, read_record
+from export.training.record import read_record
 from export.training.report import write_training_report
-from export.training.report.markdown import training_markdown
 from export.unlabelled import choose_unlabelled, read_texts
 from export.vectors import choose_encoder, task_of, vector_recipe, vector_reference
 from runtime.bundle import MANIFEST, PARITY
 from runtime.console import note, progress_bar, stage
 from runtime.errors import UserError
 from runtime.golden import BOUNDARY, Golden
-from runtime.manifest import Manifest, SourceSpec, TaskSpec, TokenizerSpec
+from runtime.manifest import Manifest, TaskSpec, TokenizerSpec
 from runtime.parity.judge import ParityReport
 from runtime.sessions import session_modules
 from runtime.tokenizer import TextTokenizer
@@ -77,6 +80,7 @@ class ExportSettings:
         reference_limit: most validation texts in the reference set.
         texts: the user's own unlabelled texts for the reference set, UTF-8, one a line; at most
             `reference_limit` of them are used.
+        shrink: what is left out of the model first; None leaves nothing out.
         vectors: how the artifacts make sentence vectors; None makes classifiers.
     """
 
@@ -93,6 +97,7 @@ class ExportSettings:
     checkpoints: Path = Path("build/checkpoints")
     reference_limit: int = 2000
     texts: Path | None = None
+    shrink: ShrinkSettings | None = None
     vectors: EmbeddingSettings | None = None
 
 
@@ -199,7 +204,7 @@ def export_bundle(settings: ExportSettings) -> Exported:
     with stage(f"reading {settings.data.source}"):
         dataset = load_dataset(settings.data)
     describe_data(dataset)
-    checkpoint, training = _checkpoint(dataset, settings)
+    checkpoint, training, smaller = _smaller_checkpoint(dataset, settings)
     if settings.vectors:
         reference = vector_reference(checkpoint, settings.vectors)
     else:
@@ -218,10 +223,10 @@ def export_bundle(settings: ExportSettings) -> Exported:
             name=settings.out.name,
             task=task,
             tokenizer=spec,
-            source=_source(checkpoint, reference),
+            source=source_spec(checkpoint, reference),
             data=data_spec(dataset),
-            metrics=_training_metrics(record),
-            training=training_markdown(record) if record else "",
+            metrics=training_metrics(record),
+            training=told_of_training(record, smaller),
         )
         source = Source(
             reference=reference,
@@ -252,6 +257,31 @@ def export_bundle(settings: ExportSettings) -> Exported:
         if is_rejected(rejected):  # an earlier run's; its evidence is out of date
             shutil.rmtree(rejected, ignore_errors=True)
         return Exported(settings.out, None, manifest, report, training)
+
+
+def _smaller_checkpoint(
+    dataset: TextDataset, settings: ExportSettings
+) -> tuple[Checkpoint, FineTuned | None, str]:
+    """As `_checkpoint`, shrunk if that is asked for; with what the card says of it.
+
+    A checkpoint that is there is shrunk first, so that fine-tuning, where it is wanted, makes up
+    for what was left out. A small model, trained here from scratch, is shrunk afterwards.
+    """
+    model = settings.model
+    if settings.shrink is None:
+        checkpoint, training = _checkpoint(dataset, settings)
+        return checkpoint, training, shrunk_markdown(checkpoint.path)
+    what = (settings.shrink, settings.checkpoints, dataset, model.max_length)
+    if model.is_small:
+        checkpoint, training = _checkpoint(dataset, settings)
+        checkpoint = shrink_for_export(checkpoint, *what)
+        return checkpoint, training, shrunk_markdown(checkpoint.path)
+    smaller = shrink_for_export(find_checkpoint(model.model, model.revision), *what)
+    model = replace(model, model=str(smaller.path), revision=None)
+    checkpoint, training = _checkpoint(dataset, replace(settings, model=model))
+    if checkpoint.path == smaller.path:
+        checkpoint = smaller
+    return checkpoint, training, shrunk_markdown(checkpoint.path, smaller.path)
 
 
 def _checkpoint(
@@ -342,33 +372,3 @@ def _calibration(dataset: TextDataset, tokenizer: TextTokenizer) -> tuple[tuple[
     """Training texts, so that the gate's own texts play no part in what is gated."""
     examples = choose_validation(dataset.splits["train"], _CALIBRATION_TEXTS)
     return tuple(tuple(tokenizer.ids(example.text)) for example in examples)
-
-
-def _source(checkpoint: Checkpoint, reference: Reference) -> SourceSpec:
-    return SourceSpec(
-        model=checkpoint.name,
-        architecture=(
-            checkpoint.family.classifier
-            if reference.output == "logits"
-            else type(reference.module.model.base_model).__name__
-        ),
-        family=checkpoint.family.name,
-        revision=checkpoint.revision,
-        sha256=checkpoint.weights_sha256(),
-        parameters=sum(p.numel() for p in reference.module.parameters()),
-    )
-
-
-# Of the run's test split, for the manifest; training.html beside the checkpoint has the rest.
-_TOLD = ("weighted_f1", "samples_f1", "hamming_score", "roc_auc", "ece")
-
-
-def _training_metrics(record: TrainingRecord | None) -> dict[str, float]:
-    """Metrics of the run that made the checkpoint, where it was ours."""
-    if record is None:
-        return {}
-    figures = record.evaluation.get("test", {}).get("figures", {})
-    told = {name: figures[name] for name in _TOLD if figures.get(name) is not None}
-    metrics = {f"test_{name}": value for name, value in (record.test | told).items()}
-    baselines = {f"test_{name}_baseline": value for name, value in record.baseline_test.items()}
-    return metrics | baselines

@@ -1,0 +1,1 @@
+"""Smaller checkpoints from checkpoints: fewer pieces in the vocabulary, fewer layers."""
