@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: shrink android apk android-test web answers ios-test embed help export finetune distill parity replay bisect selftest classify trace inspect test test-full lint format clean
+.PHONY: bench shrink android apk android-test web answers ios-test embed help export finetune distill parity replay bisect selftest classify trace inspect test test-full lint format clean
 
 PYTHON ?= python3
 TARGET ?= tflite
@@ -68,6 +68,7 @@ help: ## show this
 	@echo '  TEXTS=FILE               more texts for the gate, one a line, without labels'
 	@echo '  BUNDLE=FOLDER            for parity, replay, bisect, selftest, classify, inspect'
 	@echo '  HTML= JUNIT= JSON=FILE   reports that parity and replay write'
+	@echo '  PEERS=all|none|NAME,… CHECKPOINT=FOLDER LENGTHS=32,128 THREADS=1,2   for bench'
 	@echo '  ARCH=arm64|x86_64 CPU=cortex-a53|neoverse-n1|max|Haswell|…   parity on an emulated processor'
 	@echo '  ARGS=...                 anything else for the command line'
 
@@ -125,6 +126,12 @@ trace: $(STAMP_EXPORT) ## the way of one text through the model: TEXT='…' [MOD
 inspect: $(STAMP_LIGHT) ## verify a bundle's hashes and show what it holds: BUNDLE=
 	@$(LIGHT)/bin/mobile-runtime inspect '$(or $(BUNDLE),$(error name the bundle: make inspect BUNDLE=dist/tflite))' $(ARGS)
 
+bench: $(STAMP_EXPORT) ## time a bundle beside what else could be picked: BUNDLE= [CHECKPOINT= PEERS= LENGTHS= THREADS= HTML= JSON=]
+	@$(VENV)/bin/mobile-runtime bench '$(or $(MADE),$(error name the bundle: make bench BUNDLE=dist/onnx))' \
+	  $(call option,ARTIFACT,--artifact) $(call option,CHECKPOINT,--checkpoint) $(call option,PEERS,--peers) \
+	  $(call option,LENGTHS,--lengths) $(call option,THREADS,--threads) $(call option,BASELINE,--baseline) \
+	  $(call option,JSON,--json) $(call option,HTML,--html) $(ARGS)
+
 DEMO = $(LIGHT)/bin/python -m android_demo.toolchain
 DEMO_DEV = $(VENV)/bin/python -m android_demo.toolchain
 
@@ -137,9 +144,9 @@ apk: $(STAMP_LIGHT) ## smoke build of the demo without Google's downloads: BUNDL
 web: $(STAMP_LIGHT) ## the demo as a static page: BUNDLE= [OUT=dist/web ARGS=--serve]
 	@$(DEMO) web '$(or $(BUNDLE),$(error name the bundle: make web BUNDLE=dist/tflite))' $(call option,OUT,--out) $(ARGS)
 
-answers: $(STAMP_DEV) ## the same texts through Python, the JVM and a browser: BUNDLE= TEXTS=FILE [THROUGH=jvm,browser]
+answers: $(STAMP_DEV) ## the same texts through Python, the JVM and a browser: BUNDLE= TEXTS=FILE [THROUGH=jvm,browser OUT=answers.json]
 	@$(DEMO_DEV) answers '$(or $(BUNDLE),$(error name the bundle: make answers BUNDLE=dist/tflite TEXTS=texts.txt))' \
-	  --texts '$(or $(TEXTS),$(error name the texts: make answers BUNDLE=dist/tflite TEXTS=texts.txt))' $(call option,THROUGH,--through) $(ARGS)
+	  --texts '$(or $(TEXTS),$(error name the texts: make answers BUNDLE=dist/tflite TEXTS=texts.txt))' $(call option,THROUGH,--through) $(call option,OUT,--out) $(ARGS)
 
 android-test: $(STAMP_DEV) ## tests of the demos alone: Kotlin, APK, browser, Swift's syntax
 	@OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -m 'not slow' tests/android_demo $(ARGS)

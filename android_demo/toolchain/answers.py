@@ -145,6 +145,12 @@ def read_texts(path: Path) -> list[str]:
     return texts
 
 
+def fitting(bundle: Bundle) -> list[str]:
+    """The programs, of `PROGRAMS`, that run one of a bundle's formats."""
+    there = {artifact.format for artifact in bundle.manifest.artifacts}
+    return [PYTHON, *(program for program, formats in FORMATS.items() if there & set(formats))]
+
+
 def columns(bundle: Bundle, programs: Iterable[str], say: Say = quiet) -> list[Column]:
     """Every program with every artifact that it can run.
 
@@ -179,9 +185,20 @@ def columns(bundle: Bundle, programs: Iterable[str], say: Say = quiet) -> list[C
 
 
 def compare(
-    bundle: Bundle, asked: Sequence[Column], texts: Sequence[str], say: Say = quiet
+    bundle: Bundle,
+    asked: Sequence[Column],
+    texts: Sequence[str],
+    say: Say = quiet,
+    keep: dict[str, Any] | None = None,
 ) -> list[Comparison]:
     """Ask every column about every text, and compare those that have to agree.
+
+    Args:
+        bundle: that all columns run.
+        asked: in the order in which they are asked.
+        texts: any strings.
+        say: told whose turn it is.
+        keep: given every column's answers, as plain JSON values under its name.
 
     Raises:
         UserError: a program fails.
@@ -190,6 +207,8 @@ def compare(
     for column in asked:
         say(f"{column.name}: {len(texts)} texts")
         answers.append(column.ask(texts))
+        if keep is not None:
+            keep[column.name] = [_json_answer(answer) for answer in answers[-1]]
     formats = {a.path: a.format for a in bundle.manifest.artifacts if a.precision == "float32"}
     found = []
     for here, there in itertools.combinations(range(len(asked)), 2):

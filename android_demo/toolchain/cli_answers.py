@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 
-from android_demo.toolchain.answers import PROGRAMS, Comparison, columns, compare, read_texts
+from android_demo.toolchain.answers import Comparison, columns, compare, fitting, read_texts
 from android_demo.toolchain.cli_jvm import tell
 from runtime.bundle import open_bundle
 from runtime.cli_support import FAIL
 from runtime.console import out
+from runtime.files import write_atomically
 
 
 def register(app: typer.Typer) -> None:
@@ -28,15 +29,28 @@ def answers(
         typer.Option(help="A text on each line; or JSON strings, in .jsonl on lines, in .json."),
     ],
     through: Annotated[
-        str, typer.Option(help="Which programs to compare with Python, with commas.")
-    ] = ",".join(PROGRAMS),
+        str | None,
+        typer.Option(
+            help="Which programs to compare with Python, with commas: jvm, browser; by default "
+            "all that run the bundle's formats."
+        ),
+    ] = None,
+    answers_file: Annotated[
+        Path | None,
+        typer.Option("--out", help="Also write every program's ids, logits and labels as JSON."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
     """The same texts through Python, the JVM and the browser; status 1 if they differ."""
     opened = open_bundle(bundle)
     given = read_texts(texts)
-    programs = [name.strip() for name in through.split(",") if name.strip()]
-    found = compare(opened, columns(opened, programs, tell), given, tell)
+    programs = fitting(opened) if through is None else through.split(",")
+    asked = columns(opened, [name.strip() for name in programs if name.strip()], tell)
+    kept: dict[str, Any] = {}
+    found = compare(opened, asked, given, tell, kept)
+    if answers_file is not None:
+        everything = {"texts": given, "answers": kept}
+        write_atomically(answers_file, json.dumps(everything, ensure_ascii=True) + "\n")
     if as_json:
         value = {
             "texts": len(given),

@@ -7,15 +7,19 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from android_demo.toolchain.answers import (
+    BROWSER,
     JVM,
+    PYTHON,
     Column,
     columns,
     compare,
+    fitting,
     read_texts,
 )
 from android_demo.toolchain.jvm import Answer, JvmProgram
@@ -48,14 +52,29 @@ def test_python_and_the_jvm_say_the_same(
     jvm: JvmProgram, bundle_folder: Path, tmp_path: Path
 ) -> None:
     texts = _write(tmp_path / "t.json", TEXTS)
-    done = _answers(bundle_folder, "--texts", texts, "--through", "jvm", "--json")
+    kept = tmp_path / "answers.json"
+    done = _answers(bundle_folder, "--texts", texts, "--through", "jvm", "--json", "--out", kept)
     assert done.returncode == 0, done
+    every = json.loads(kept.read_bytes())
+    assert every["texts"] == TEXTS
+    assert every["answers"]["jvm model.tflite"] == every["answers"]["python model.tflite"]
+    assert [len(answer["labels"]) for answer in every["answers"]["jvm model.tflite"]] == [1] * 5
     value = json.loads(done.stdout)
     assert value["same"] and value["texts"] == len(TEXTS)
     assert [(c["here"], c["there"], c["max_abs"]) for c in value["comparisons"]] == [
         ("python model.tflite", "jvm model.tflite", 0.0),
         ("python model_int8.tflite", "jvm model_int8.tflite", 0.0),
     ]
+
+
+def test_only_programs_that_fit_the_bundle_are_asked_by_default(bundle: Bundle) -> None:
+    def only(*formats: str) -> Bundle:
+        artifacts = tuple(a for a in bundle.manifest.artifacts if a.format in formats)
+        return replace(bundle, manifest=replace(bundle.manifest, artifacts=artifacts))
+
+    assert fitting(only("onnx")) == [PYTHON, BROWSER]
+    assert fitting(only("tflite", "coreml")) == [PYTHON, JVM, BROWSER]
+    assert fitting(only("coreml")) == [PYTHON]
 
 
 def _with_other_python(bundle: Path, tmp_path: Path) -> tuple[Bundle, Path]:
