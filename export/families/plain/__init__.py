@@ -1,6 +1,7 @@
 """Families' forwards in words that every converter knows, where transformers' own are not.
 
-Most families convert as transformers writes them. XLNet does not, and is written out here.
+Most families convert as transformers writes them. XLNet does not, and is written out here. So is
+the last block of most others, where only one position of it is read.
 """
 
 from __future__ import annotations
@@ -59,13 +60,24 @@ class Plain:
     constants: Callable[[int], tuple[Floats, ...]] = lambda _: ()
 
 
-def plain_of(reference: Convertible) -> Plain:
-    """The reference, or the same function written out."""
+def plain_of(reference: Convertible, *, one_position: bool = False) -> Plain:
+    """The reference, or the same function written out.
+
+    Args:
+        reference: its tensors are shared with the result, not copied.
+        one_position: compute of the last block only what the answer needs, where that is known:
+            see `export.families.plain.one_position`.
+    """
     if reference.family.name == "xlnet":
         from export.families.plain.xlnet import plain_xlnet
 
         return plain_xlnet(reference.module)
-    return Plain(reference.module, "model.", _floats(reference.module.model), dict)
+    module = reference.module
+    if one_position:
+        from export.families.plain.one_position import at_one_position
+
+        module = at_one_position(module)
+    return Plain(module, "model.", _floats(reference.module.model), dict)
 
 
 def _floats(module: Any) -> dict[str, Floats]:

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from export.families import MASKED_SCORE
-from export.targets.coreml._anatomy import Anatomy, Block
+from export.families.anatomy import Anatomy, Block
 from export.targets.coreml._embeddings import AbsoluteEmbeddings
 from export.targets.coreml._program import Program
 

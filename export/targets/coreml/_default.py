@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from export.targets.coreml._anatomy import Anatomy, Block
+from export.families.anatomy import Anatomy, Block
 from export.targets.coreml._attention import attend, join_heads, split_heads
 from export.targets.coreml._embeddings import AbsoluteEmbeddings
 from export.targets.coreml._program import Program, padding_scores

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from export.families import families
-from export.targets.coreml._anatomy import ANATOMIES
+from export.families.anatomy import ANATOMIES
+from export.families.plain.sharing import copy_sharing_parameters
 from export.targets.coreml._ane import AneProgram
 from export.targets.coreml._default import DefaultProgram
 from export.targets.coreml._mobilebert import MobileBertProgram
-from export.targets.coreml._program import Program, copy_sharing_parameters
+from export.targets.coreml._program import Program
 from export.targets.coreml._xlnet import XLNetProgram
 from runtime.errors import UserError
 

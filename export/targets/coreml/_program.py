@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
@@ -68,9 +67,3 @@ def rows_of(table: nn.Embedding, first: int, count: int) -> nn.Embedding:
 def padding_scores(attention_mask: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     """[batch, length] of 1 and 0 → [batch, 1, 1, length], to be added to the scores."""
     return (1.0 - attention_mask[:, None, None, :].to(dtype)) * MASKED_SCORE
-
-
-def copy_sharing_parameters(model: Any) -> Any:
-    """A copy whose modules may be replaced, on the original's parameters: do not write to them."""
-    shared = {id(value): value for value in (*model.parameters(), *model.buffers())}
-    return copy.deepcopy(model, shared)

@@ -43,7 +43,7 @@ def tflite_from_reference(
 ) -> None:
     """See `export.targets.tflite.convert`."""
     check_lengths(lengths, reference.max_positions)
-    plain = plain_of(reference)
+    plain = plain_of(reference, one_position=True)
     with tempfile.TemporaryDirectory(prefix="tflite_") as folder:
         raw = Path(folder) / "raw.tflite"
         _run_converter(_NamedOutput(plain.module, reference.output), lengths, raw)

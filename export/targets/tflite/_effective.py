@@ -65,7 +65,7 @@ class _Parts:
 def effective_of(artifact: Path, job: Job) -> Effective:
     """See `export.targets.tflite.effective`."""
     reference = job.source.reference
-    plain = plain_of(reference)
+    plain = plain_of(reference, one_position=True)
     originals = plain.parameters
     known = [c for length in job.source.lengths for c in plain.constants(length)]
     parts = _read(load(artifact), originals, known)

@@ -60,12 +60,18 @@ def unfold(model: Any, matcher: Matcher) -> None:
         for name, places in uses.items():
             inputs = [graph.operators[place].inputs for place in places]
             several = len({graph.tensors[i[1]].buffer for i in inputs}) > 1
+            layer = _Layer(model, graph, name, matcher.parameters, made)
+            bare = []
             for place in places:
-                before = _before(model, graph, int(graph.operators[place].inputs[0]))
+                read = int(graph.operators[place].inputs[0])
+                before = _before(model, graph, read)
                 if before is None or before.place > place:
-                    continue
-                if several or _lacks_bias(model, graph, int(graph.operators[place].inputs[0])):
-                    _Layer(model, graph, name, matcher.parameters, made).take_out(place, before)
+                    bare.append((place, _Before(np.ones(1), np.zeros(1), read, -1)))
+                elif several or _lacks_bias(model, graph, read):
+                    layer.take_out(place, before)
+            # ALBERT's last run reads a slice, into which nothing was put: it is the same layer.
+            for place, nothing in bare if name in made else ():
+                layer.take_out(place, nothing)
         _drop_unused(model, number)
 
 

@@ -15,6 +15,8 @@ import pytest
 import torch
 from transformers import DistilBertConfig, DistilBertForSequenceClassification
 
+from export.families import families
+from export.families.plain import plain_of
 from export.recipes import Recipe, WeightsRule
 from export.reference import Reference, reference_from_model
 from export.targets import targets, tflite
@@ -144,7 +146,8 @@ def test_padding_and_length_do_not_move_the_logits(made: Made) -> None:
 
 def test_rewriting_the_file_moves_no_bit(made: Made) -> None:
     raw = made.folder / "raw.tflite"
-    _convert._run_converter(_convert._NamedOutput(made.reference.module, "logits"), LENGTHS, raw)
+    module = plain_of(made.reference, one_position=True).module
+    _convert._run_converter(_convert._NamedOutput(module, "logits"), LENGTHS, raw)
     raw_int8 = _quantize._run_quantizer(
         _quantize._with_unique_names(load(made.float32)),
         {"linear": recipe().linear, "embedding": recipe().embedding},
@@ -305,7 +308,8 @@ def test_a_model_that_cannot_be_expressed_is_a_user_error(made: Made) -> None:
             return input_ids.float() if attention_mask.sum().item() > 3 else -input_ids.float()
 
     module = Data()
-    module.model, module.family = torch.nn.Identity(), made.reference.family
+    # Of a family that is converted as transformers writes it.
+    module.model, module.family = torch.nn.Identity(), families()["mobilebert"]
     broken = dataclasses.replace(made.reference, module=module)
     with pytest.raises(UserError, match="cannot express"):
         tflite.convert(broken, (8,), made.folder / "never.tflite")
