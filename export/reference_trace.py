@@ -307,7 +307,8 @@ class _Steps:
     ) -> torch.Tensor:
         """Note one step; in the last block, and where it begins, its first position as well.
 
-        ONNX artifacts compute only what is read there: see `export.targets.onnx._one_position`.
+        ONNX and TFLite artifacts compute only what is read there: see
+        `export.targets.onnx._one_position` and `export.families.plain.one_position`.
         """
         self._note(name, block, value, scale, ends=ends, square=square, masked=masked)
         begins_last = block == self._last_block - 1 and ends

@@ -84,7 +84,7 @@ class _OnePosition:
 
 def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, heads: int) -> Tensor:
     """Attention of one position to all: [batch, 1, dim]."""
-    q, k, v = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (query, key, value))
+    q, k, v = (x.reshape(*x.shape[:2], heads, -1).transpose(1, 2) for x in (query, key, value))
     context = scaled_dot_product_attention(q, k, v, attn_mask=mask.to(q.dtype))
     return context.transpose(1, 2).flatten(2)
 

@@ -5,6 +5,10 @@ nothing else. Whatever the last block computes position by position (query, outp
 feed-forward, LayerNorm) is wanted for it only; keys and values are still wanted for all. The result
 is the same, for about 12% fewer operations at six layers.
 
+`export.families.plain.one_position` does this to the module, for TFLite. Here it is done to the
+graph: it needs no family's names, so that MobileBERT and XLNet get it too, and an index is a Slice
+wherever the graph allows it, not only before the block.
+
 How: walk the graph backwards from `Gather(x, 0)` or `Gather(x, -1)`. A node whose every reader
 wants only that index of an axis can itself compute only that index, if it treats indices of that
 axis apart from each other. Where this ends, a Slice is put in; the nodes themselves stay as they
