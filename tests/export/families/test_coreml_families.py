@@ -28,19 +28,18 @@ from coreml_support import (
 )
 
 from export.embedding_reference import reference_of_vectors
-from export.families import families
+from export.families import anatomy, families
 from export.pooling import EmbeddingSettings
 from export.recipes import recipes
 from export.reference import LogitsOnly
 from export.targets import coreml
-from export.targets.coreml import _anatomy
 from export.targets.coreml._calibrate import activation_scales
 from runtime.coreml_reference.package import read_package
 from runtime.errors import UserError
 
 FAMILIES = tuple(families())
 GRAPH_GATE = 1e-4
-ANE = tuple(_anatomy.ANATOMIES)
+ANE = tuple(anatomy.ANATOMIES)
 
 
 # --- the module that is converted ----------------------------------------------------------------

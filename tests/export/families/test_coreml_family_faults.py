@@ -21,9 +21,10 @@ from coreml_support import (
 )
 
 from export.artifacts import effective_reference
+from export.families import anatomy
 from export.recipes import recipes
 from export.targets import coreml
-from export.targets.coreml import _anatomy, _default, _embeddings, _module, _program, _xlnet
+from export.targets.coreml import _default, _embeddings, _module, _program, _xlnet
 from runtime.errors import UserError
 
 GRAPH_GATE = 1e-4
@@ -50,14 +51,14 @@ def positions_from_the_end(patch: pytest.MonkeyPatch) -> None:
 
 def another_gelu(patch: pytest.MonkeyPatch) -> None:
     """The exact one where ALBERT has the approximation by tanh."""
-    original = _anatomy.ANATOMIES["albert"]
+    original = anatomy.ANATOMIES["albert"]
 
-    def blocks(model: Any) -> list[_anatomy.Block]:
+    def blocks(model: Any) -> list[anatomy.Block]:
         gelu = torch.nn.functional.gelu
         return [dataclasses.replace(b, activation=gelu) for b in original.blocks(model)]
 
     changed = dataclasses.replace(original, blocks=blocks)
-    patch.setitem(_anatomy.ANATOMIES, "albert", changed)  # type: ignore[misc]
+    patch.setitem(anatomy.ANATOMIES, "albert", changed)  # type: ignore[misc]
 
 
 def second_position_read(patch: pytest.MonkeyPatch) -> None:

@@ -101,9 +101,9 @@ def test_a_classifier_gives_probabilities_and_logits(layout: str, kind: str) -> 
 
 
 def test_a_family_that_nobody_wrote_out_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    from export.targets.coreml import _anatomy
+    from export.families import anatomy
 
-    monkeypatch.delitem(_anatomy.ANATOMIES, "distilbert")
+    monkeypatch.delitem(anatomy.ANATOMIES, "distilbert")
     with pytest.raises(UserError, match="not made of DistilBERT models") as caught:
         made(lively_classifier(), "default", "iOS16", "fixed")
     assert "made of ALBERT, BERT, ELECTRA, MobileBERT, RoBERTa, XLNet" in caught.value.why
