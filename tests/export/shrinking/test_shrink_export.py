@@ -21,6 +21,7 @@ from runtime.tokenizer import TextTokenizer
 from support import TINY_SETTINGS, export_settings
 
 
+@pytest.mark.slow
 def test_a_pruned_model_in_both_formats(
     checkpoint_folder: Path, weather_file: Path, tmp_path: Path, bundle_folder: Path
 ) -> None:
