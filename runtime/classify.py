@@ -23,12 +23,16 @@ class Classification:
         labels: the labels the text gets; exactly one for a single-label task.
         probabilities: label → probability, likeliest first.
         truncated: the text had more ids than the model reads.
+        ids: what the model read, with special tokens and without padding.
+        logits: in the order of the task's labels.
     """
 
     text: str
     labels: tuple[str, ...]
     probabilities: dict[str, float]
     truncated: bool
+    ids: tuple[int, ...]
+    logits: tuple[float, ...]
 
 
 class TextClassifier:
@@ -77,6 +81,8 @@ class TextClassifier:
             labels=tuple(names[i] for i in order if chosen[i]),
             probabilities={names[i]: float(shares[i]) for i in order},
             truncated=truncated,
+            ids=tuple(ids),
+            logits=tuple(logits[0].tolist()),
         )
 
     def classify_all(self, texts: Iterable[str]) -> Iterator[Classification]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,13 +21,11 @@ from android_demo.toolchain.downloads import Say, quiet
 from android_demo.toolchain.jvm import Answer, jvm_program
 from android_demo.toolchain.minimise import minimise
 from runtime.bundle import Bundle
-from runtime.classify import TextClassifier
+from runtime.classify import Classification, TextClassifier
 from runtime.cli_support import lines_of
-from runtime.decisions import decisions, probabilities
 from runtime.errors import UserError
 from runtime.files import json_number
 from runtime.manifest import ArtifactSpec
-from runtime.tokenizer import batch_of
 
 PYTHON, JVM, BROWSER = "python", "jvm", "browser"
 # Program → the formats that it runs; Python runs both and is what others are compared with.
@@ -279,23 +277,19 @@ def _example(kind: str, text: str, here: Column, there: Column) -> Difference:
 
 def _python(bundle: Bundle, artifact: ArtifactSpec) -> Ask:
     classifier = TextClassifier(bundle, artifact)
-    return lambda texts: list(_python_answers(classifier, bundle, texts))
+    return lambda texts: [
+        _python_answer(found, bundle.manifest.task.labels)
+        for found in classifier.classify_all(texts)
+    ]
 
 
-def _python_answers(
-    classifier: TextClassifier, bundle: Bundle, texts: Sequence[str]
-) -> Iterator[Answer]:
-    spec, task = bundle.manifest.tokenizer, bundle.manifest.task
-    for text in texts:
-        ids = classifier.tokenizer.ids(text)
-        logits = classifier.session.run(*batch_of([ids], spec.pad_id, spec.pad_side))
-        chosen = decisions(logits, task)[0]
-        yield Answer(
-            ids=ids,
-            logits=logits[0].tolist(),
-            probabilities=probabilities(logits, task)[0].tolist(),
-            labels=[label for label, got in zip(task.labels, chosen, strict=True) if got],
-        )
+def _python_answer(found: Classification, labels: Sequence[str]) -> Answer:
+    return Answer(
+        ids=list(found.ids),
+        logits=list(found.logits),
+        probabilities=[found.probabilities[label] for label in labels],
+        labels=[label for label in labels if label in found.labels],
+    )
 
 
 def _jvm(bundle: Bundle, say: Say) -> Callable[[str], Ask]:

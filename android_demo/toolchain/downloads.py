@@ -22,7 +22,7 @@ from pathlib import Path
 
 from android_demo.toolchain.pins import DebianPin, WheelPin, pins
 from runtime.emulation.apt import missing_tools, private_apt, unpack
-from runtime.emulation.cache import install, is_current, placed_by_hand
+from runtime.emulation.cache import cache_folder, install, is_current, placed_by_hand
 from runtime.emulation.tools import run_tool
 from runtime.errors import UserError
 
@@ -54,8 +54,7 @@ def quiet(_: str) -> None:
 
 def android_cache() -> Path:
     """``$MOBILE_EXPORT_CACHE/android``, or ``build/android`` of this checkout."""
-    chosen = os.environ.get("MOBILE_EXPORT_CACHE")
-    return (Path(chosen).absolute() if chosen else ROOT / "build") / "android"
+    return cache_folder("android", ROOT / "build")
 
 
 def wheel_folder(name: str, say: Say = quiet) -> Path:

@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from runtime.bench.peers import EnvironmentSpec
-from runtime.emulation.cache import install
+from runtime.emulation.cache import cache_folder, install
 from runtime.errors import UserError
 
 Say = Callable[[str], None]
@@ -21,7 +21,7 @@ _LOOK_SECONDS = 60
 
 def peers_folder() -> Path:
     """``$MOBILE_EXPORT_CACHE/peers``, or ``build/peers`` below the current folder."""
-    return Path(os.environ.get("MOBILE_EXPORT_CACHE") or "build").absolute() / "peers"
+    return cache_folder("peers")
 
 
 def interpreter(

@@ -1,4 +1,4 @@
-"""Where the emulator and its files lie, and how they get there whole or not at all."""
+"""Where fetched tools and files lie, and how they get there whole or not at all."""
 
 from __future__ import annotations
 
@@ -14,9 +14,14 @@ from runtime.files import canonical_json
 _STAMP = "stamp.json"
 
 
-def cache_folder() -> Path:
-    """``$MOBILE_EXPORT_CACHE/emulation``, or ``build/emulation`` below the current folder."""
-    return Path(os.environ.get("MOBILE_EXPORT_CACHE") or "build").absolute() / "emulation"
+def cache_folder(room: str = "emulation", build: Path = Path("build")) -> Path:
+    """``$MOBILE_EXPORT_CACHE/ROOM``, or without that variable ``build/ROOM``.
+
+    Args:
+        room: whose files they are.
+        build: taken from the current folder if it is relative.
+    """
+    return Path(os.environ.get("MOBILE_EXPORT_CACHE") or build).absolute() / room
 
 
 def placed_by_hand(folder: Path) -> bool:
