@@ -288,7 +288,7 @@ def _python_answer(found: Classification, labels: Sequence[str]) -> Answer:
         ids=list(found.ids),
         logits=list(found.logits),
         probabilities=[found.probabilities[label] for label in labels],
-        labels=[label for label in labels if label in found.labels],
+        labels=list(found.labels),
     )
 
 
