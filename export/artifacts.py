@@ -5,13 +5,14 @@ from __future__ import annotations
 import copy
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
+from export.outliers.migrate import Migrated, migrated
 from export.recipes import Recipe
 from export.reference import Reference, reference_logits
 from export.reference_trace import trace_reference
@@ -87,9 +88,10 @@ def make_artifacts(
     scratch = staging.parent / f"{target.TARGET}_scratch"
     scratch.mkdir()
     made = []
+    prepared: dict[str, Migrated] = {}
     for recipe, options in wanted.jobs:
         path = staging / recipe.file
-        job = Job(source, recipe, options, scratch)
+        job = _job(source, recipe, options, scratch, prepared)
         with stage(f"{target.TARGET}: making {recipe.file}, {recipe.summary}"):
             target.make(job, path)
             description = target.describe(path)
@@ -108,6 +110,33 @@ def make_artifacts(
         made.append(MadeArtifact(target, recipe, description, logits, trace))
     shutil.rmtree(scratch)
     return made
+
+
+def _job(
+    source: Source,
+    recipe: Recipe,
+    options: Mapping[str, str],
+    scratch: Path,
+    prepared: dict[str, Migrated],
+) -> Job:
+    """The job of a recipe, whose outliers are moved first if it says so.
+
+    Args:
+        prepared: what was moved for a recipe before; added to.
+    """
+    if recipe.outliers == "keep":
+        return Job(source, recipe, options, scratch)
+    if recipe.outliers not in prepared:
+        with stage("looking for outlier channels"):
+            prepared[recipe.outliers] = migrated(
+                source.reference, source.calibration, divide=recipe.outliers == "divide"
+            )
+    moved = prepared[recipe.outliers]
+    if moved.folded:
+        # Other weights: float conversions are not shared with recipes that keep the model's own.
+        scratch = scratch / f"outliers_{recipe.outliers}"
+        scratch.mkdir(exist_ok=True)
+    return Job(replace(source, reference=moved.reference), recipe, options, scratch, moved.divisors)
 
 
 def _is_reference(effective: Effective, reference: Reference) -> bool:

@@ -40,6 +40,43 @@ class SpecialTokens:
     order: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class ScalePair:
+    """Two places between which a factor per channel can move without changing the function.
+
+    Of what `writer` gives, only `readers` read the channels as they are; in between, a channel is
+    at most mixed with itself (of other tokens) and passed through a ReLU.
+
+    Attributes:
+        writer: a linear layer or a LayerNorm; ``{layer}`` stands for every layer's number,
+            ``{last}`` for the last one's.
+        readers: the linear layers behind it, written likewise.
+    """
+
+    writer: str
+    readers: tuple[str, ...]
+
+
+def bert_scale_pairs(root: str, head: str) -> tuple[ScalePair, ...]:
+    """The pairs of BERT and of what is built as it.
+
+    The residual reads every other LayerNorm, so these have no partner: the next LayerNorm divides
+    by what all channels of the sum have in common. Nothing moves through GELU either.
+
+    Args:
+        root: prefix of the encoder.
+        head: the linear layer that reads the last LayerNorm.
+    """
+    layer = f"{root}.encoder.layer"
+    return (
+        ScalePair(
+            f"{layer}.{{layer}}.attention.self.value",
+            (f"{layer}.{{layer}}.attention.output.dense",),
+        ),
+        ScalePair(f"{layer}.{{last}}.output.LayerNorm", (head,)),
+    )
+
+
 BERT_TOKENS = SpecialTokens(
     "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 )
@@ -115,6 +152,8 @@ class Family:
             shape [batch, length] or ready for it, so that no mask code of transformers runs.
         head_of: (classifier, vector [batch, dim]) → logits [batch, labels]: everything after the
             encoder's last hidden state at `pooled_position`.
+        scale_pairs: where outliers can move from an activation into weights; empty where nobody
+            has looked.
         unused_positions: (config's pad_token_id) → rows of the table before the first token's.
     """
 
@@ -138,6 +177,7 @@ class Family:
     sizes: Callable[[SmallModel], Mapping[str, Any]] = bert_sizes
     inputs: Callable[[Any, torch.Tensor, torch.Tensor], dict[str, torch.Tensor]] = absolute_inputs
     head_of: Callable[[Any, torch.Tensor], torch.Tensor]
+    scale_pairs: tuple[ScalePair, ...] = ()
     unused_positions: Callable[[int], int] = no_unused_positions
 
     def longest(self, config: Any) -> int | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from export.families.base import Family, pooler_head
+from export.families.base import Family, bert_scale_pairs, pooler_head
 
 NAME = "bert"
 
@@ -20,4 +20,5 @@ FAMILY = Family(
     last_layer="classifier",
     example="bert-base-uncased",
     head_of=pooler_head("bert"),
+    scale_pairs=bert_scale_pairs("bert", "bert.pooler.dense"),
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from export.families.base import Family
+from export.families.base import Family, ScalePair
 
 if TYPE_CHECKING:
     import torch
@@ -32,6 +32,7 @@ def _head(model: Any, vector: torch.Tensor) -> torch.Tensor:
 
 
 NAME = "distilbert"
+_LAYER = "distilbert.transformer.layer"
 
 FAMILY = Family(
     name=NAME,
@@ -47,4 +48,12 @@ FAMILY = Family(
     example="distilbert-base-uncased",
     sizes=_sizes,
     head_of=_head,
+    # As `bert_scale_pairs`; and its head has a ReLU, which lets factors above 0 through.
+    scale_pairs=(
+        ScalePair(
+            f"{_LAYER}.{{layer}}.attention.v_lin", (f"{_LAYER}.{{layer}}.attention.out_lin",)
+        ),
+        ScalePair(f"{_LAYER}.{{last}}.output_layer_norm", ("pre_classifier",)),
+        ScalePair("pre_classifier", ("classifier",)),
+    ),
 )

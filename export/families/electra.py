@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from export.families.base import Family, bert_sizes, dense_head
+from export.families.base import Family, ScalePair, bert_scale_pairs, bert_sizes, dense_head
 
 if TYPE_CHECKING:
     from export.settings import SmallModel
@@ -30,4 +30,9 @@ FAMILY = Family(
     example="google/electra-small-discriminator",
     sizes=_sizes,
     head_of=dense_head,
+    scale_pairs=(
+        *bert_scale_pairs("electra", "classifier.dense"),
+        # The residual begins behind the projection; a model as wide as its embeddings has none.
+        ScalePair("electra.embeddings.LayerNorm", ("electra.embeddings_project",)),
+    ),
 )

@@ -5,7 +5,14 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from export.families.base import Family, SpecialTokens, absolute_inputs, bert_sizes, dense_head
+from export.families.base import (
+    Family,
+    SpecialTokens,
+    absolute_inputs,
+    bert_scale_pairs,
+    bert_sizes,
+    dense_head,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -56,5 +63,6 @@ FAMILY = Family(
     sizes=_sizes,
     inputs=_inputs,
     head_of=dense_head,
+    scale_pairs=bert_scale_pairs("roberta", "classifier.dense"),
     unused_positions=_unused,
 )

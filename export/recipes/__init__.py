@@ -14,7 +14,8 @@ from typing import Any
 from runtime.errors import UserError
 
 _FIELDS = {"target", "name", "version", "precision", "file", "summary", "weights", "gate"}
-_OPTIONAL = {"default", "options", "activations", "vector_gate", "family_gate"}
+_OPTIONAL = {"default", "options", "activations", "outliers", "vector_gate", "family_gate"}
+_OUTLIERS = ("keep", "fold", "divide")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,9 @@ class Recipe:
         default: whether it is made where no RECIPE is named.
         options: the target's own settings.
         activations: ``float``, or ``int8`` where activations are quantized with stored ranges.
+        outliers: what becomes of activations' outlier channels: ``keep``; ``fold`` moves them
+            into weights where that needs no further operation; ``divide`` also divides the
+            inputs of other linear layers, at the price of a multiplication each.
         vector_gate, vector_observed: as `gate` and `observed`, for artifacts that give sentence
             vectors; empty where nobody has measured them.
         families: family → limits that were measured to be others for it.
@@ -85,6 +89,7 @@ class Recipe:
     default: bool = True
     options: dict[str, str] = field(default_factory=dict)
     activations: str = "float"
+    outliers: str = "keep"
     vector_gate: dict[str, dict[str, float]] = field(default_factory=dict)
     vector_observed: dict[str, dict[str, float]] = field(default_factory=dict)
     families: dict[str, FamilyGate] = field(default_factory=dict)
@@ -142,6 +147,11 @@ def parse_recipe(text: str, origin: str) -> Recipe:
     if odd_fields := (set(value) ^ _FIELDS) - _OPTIONAL:
         odd = ", ".join(sorted(odd_fields))
         raise UserError(f"recipe {origin} has missing or unknown fields", why=odd)
+    if (outliers := value.get("outliers", "keep")) not in _OUTLIERS:
+        raise UserError(
+            f"recipe {origin} has the unknown outliers {outliers!r}",
+            todo=f"choose one of: {', '.join(_OUTLIERS)}",
+        )
     try:
         rules = {kind: WeightsRule(**value["weights"][kind]) for kind in ("linear", "embedding")}
         gate, observed = _gate(value["gate"])
@@ -166,6 +176,7 @@ def parse_recipe(text: str, origin: str) -> Recipe:
         default=value.get("default", True),
         options=value.get("options", {}),
         activations=value.get("activations", "float"),
+        outliers=outliers,
         vector_gate=vector_gate,
         vector_observed=vector_observed,
         families=families,

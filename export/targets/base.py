@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -136,12 +136,16 @@ class Job:
         options: the target's own settings: the recipe's, overridden by the command line's.
         scratch: a folder of this target and this run, where float conversions that several
             recipes share may be kept.
+        divisors: linear layer → float32 [in]: powers of two that its input is divided by, and the
+            columns of its weight multiplied with, before both are quantized. Empty unless the
+            recipe's `outliers` is ``divide``.
     """
 
     source: Source
     recipe: Recipe
     options: Mapping[str, str]
     scratch: Path
+    divisors: Mapping[str, npt.NDArray[np.float32]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

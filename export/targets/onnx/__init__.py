@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,9 @@ from export.targets.base import nothing_to_check as check
 from runtime.errors import MissingExtraError
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
     from export.recipes import Recipe
     from export.reference import Reference
     from export.targets.base import Description, Effective, Job
@@ -58,7 +62,8 @@ def make(job: Job, destination: Path) -> None:
     """
     from export.targets.base import make_from_float
 
-    make_from_float(job, destination, convert=convert, quantize=quantize, suffix=SUFFIX)
+    quantize_job = partial(quantize, divisors=job.divisors)
+    make_from_float(job, destination, convert=convert, quantize=quantize_job, suffix=SUFFIX)
 
 
 def convert(reference: Reference, lengths: tuple[int, ...], destination: Path) -> None:
@@ -81,13 +86,19 @@ def convert(reference: Reference, lengths: tuple[int, ...], destination: Path) -
     write_model(onnx_from_reference(reference), destination)
 
 
-def quantize(float_artifact: Path, recipe: Recipe, destination: Path) -> None:
+def quantize(
+    float_artifact: Path,
+    recipe: Recipe,
+    destination: Path,
+    divisors: Mapping[str, npt.NDArray[np.float32]] | None = None,
+) -> None:
     """Write a quantized copy of a file that `convert` made.
 
     Args:
         float_artifact: the float32 file.
         recipe: which kinds of weight become int8.
         destination: file to write; the same input gives the same bytes.
+        divisors: as `Job.divisors`.
 
     Raises:
         MissingExtraError: onnx or onnxscript is not installed.
@@ -98,7 +109,7 @@ def quantize(float_artifact: Path, recipe: Recipe, destination: Path) -> None:
     from export.targets.onnx._quantize import quantize_model
 
     model = read_model(float_artifact)
-    quantize_model(model, recipe)
+    quantize_model(model, recipe, divisors or {})
     write_model(model, destination)
 
 

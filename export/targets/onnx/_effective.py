@@ -30,6 +30,7 @@ from runtime.sessions.onnx_graph import OnnxGraph, open_graph
 _STORED_AS = (("/int8", "/scales", True), ("/int8_rows", "/row_scales", False))
 # Every constant from this size on must be a parameter's; smaller ones may belong to the graph.
 _SMALLEST_WEIGHT = 256
+_ONE = np.ones(1, np.float32)
 # In steps, for rounding in float32: a code is at most 127 and is stored exactly.
 _ROUNDING = 1e-4
 # Below this a float32 has fewer digits.
@@ -43,8 +44,9 @@ def effective_of(artifact: Path, job: Job) -> Effective:
     plain = plain_of(reference)
     originals = plain.parameters
     turned = _turned(graph)
+    divisors = _divisors(graph)
     tensors: dict[str, Floats] = {}
-    known: set[str] = set()
+    known = {inverse for inverse, _ in divisors.values()}
     for name, original in originals.items():
         if name in graph.stored:
             known.add(name)
@@ -54,7 +56,13 @@ def effective_of(artifact: Path, job: Job) -> Effective:
             if name + codes in graph.stored and name + scales in graph.stored:
                 known |= {name + codes, name + scales}
                 parts = graph.stored[name + codes], graph.stored[name + scales]
-                tensors[name] = _int8(name, *parts, original, job.recipe, is_linear=is_linear)
+                divisor = divisors[name][1] if name in divisors else _ONE
+                wanted = job.divisors.get(name.removesuffix(".weight"), _ONE)
+                if not np.array_equal(divisor, wanted if is_linear else _ONE):
+                    raise _wrong(name, "its input is divided by something else")
+                original_scaled = original * divisor
+                values = _int8(name, *parts, original_scaled, job.recipe, is_linear=is_linear)
+                tensors[name] = values / divisor
         if name not in tensors and original.ndim == 1 and not original.any():
             tensors[name] = original  # a bias of zeros may be left out
     _refuse_unknown(graph.stored, known, plain.constants(job.source.lengths[-1]))
@@ -70,6 +78,23 @@ def _turned(graph: OnnxGraph) -> set[str]:
     for node in graph.nodes:
         if node.kind == "MatMul" or (node.kind == "Gemm" and not node.numbers.get("transB")):
             found.add(node.inputs[1])
+    return found
+
+
+def _divisors(graph: OnnxGraph) -> dict[str, tuple[str, Floats]]:
+    """Parameter → what the input of its integer product is divided by, with the constant's name."""
+    makers = {output: node for node in graph.nodes for output in node.outputs}
+    found = {}
+    for node in graph.nodes:
+        if node.kind != "MatMulInteger":
+            continue
+        quantized = makers[node.inputs[0]]
+        before = makers.get(quantized.inputs[0])
+        if before is None or before.kind != "Mul" or not before.name.endswith("/divided"):
+            continue
+        inverse = before.inputs[1]
+        parameter = node.inputs[1].removesuffix("/int8")
+        found[parameter] = inverse, 1 / np.asarray(graph.stored[inverse], np.float32)
     return found
 
 

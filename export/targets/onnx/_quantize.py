@@ -4,6 +4,9 @@ A linear layer's weight gets one scale per output channel and is multiplied as i
 
     x ─ DynamicQuantizeLinear ─ MatMulInteger ─ Cast ─ Mul(scale of x · scales of W) ─ (bias Add)
 
+Where a recipe divides outliers away, x is multiplied by the inverse of a divisor per channel first,
+and the rows of W by the divisor.
+
 onnxruntime joins these into one kernel. The scale of x is one number per run: it is taken over the
 whole batch, padding included, so int8 logits of a text depend a little on its neighbours.
 
@@ -14,7 +17,7 @@ Products of two activations (inside attention) and vectors stay float32.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 
@@ -39,13 +42,21 @@ _REDUCED_LARGEST = 64
 # int8 saves, unless the weight is large all the same.
 _SMALLEST_AXIS = 16
 
+Divisors = Mapping[str, npt.NDArray[np.float32]]
+NO_DIVISORS: Divisors = {}
+
 # Makes the nodes that stand in for one node, whose output has the name that is given. The last
 # one's output stands in for it.
 _Rewrite = Callable[[ir.Graph, ir.Node, str], list[ir.Node]]
 
 
-def quantize_model(model: ir.Model, recipe: Recipe) -> None:
+def quantize_model(model: ir.Model, recipe: Recipe, divisors: Divisors = NO_DIVISORS) -> None:
     """Rewrite a float32 model in place as the recipe says.
+
+    Args:
+        model: as `onnx_from_reference` makes it.
+        recipe: what to make of it.
+        divisors: as `Job.divisors`.
 
     Raises:
         UserError: the recipe is another target's, or has a rule that this target does not know.
@@ -56,7 +67,9 @@ def quantize_model(model: ir.Model, recipe: Recipe) -> None:
     known = _REDUCED if recipe.linear.reduce_range else _LINEAR
     if _is_int8(recipe, "linear", recipe.linear, known):
         product = partial(
-            _integer_product, largest=_REDUCED_LARGEST if recipe.linear.reduce_range else 127
+            _integer_product,
+            largest=_REDUCED_LARGEST if recipe.linear.reduce_range else 127,
+            divisors=divisors,
         )
         rewrites.update(MatMul=product, Gemm=product)
     if _is_int8(recipe, "embedding", recipe.embedding, _EMBEDDING):
@@ -140,17 +153,24 @@ def _fits(node: ir.Node) -> bool:
     return axes is not None and not {-1, weight.ndim - 1} & set(axes.tolist())
 
 
-def _integer_product(graph: ir.Graph, node: ir.Node, name: str, *, largest: int) -> list[ir.Node]:
+def _integer_product(
+    graph: ir.Graph, node: ir.Node, name: str, *, largest: int, divisors: Divisors
+) -> list[ir.Node]:
     source, weight = _value(node, 0), _value(node, 1)
     array = _array(weight)
     if node.attributes.get_int("transB", 0):
         array = array.T
+    new = []
+    divisor = divisors.get((weight.name or "").removesuffix(".weight"))
+    if divisor is not None:
+        array = array * divisor[:, None]
+        source, made = _divided(graph, source, divisor)
+        new += made
     stored = f"{weight.name}/int8"
     if stored not in graph.initializers:
         quantized, scales = int8_of(array, axis=0, largest=largest)
         new_constant(graph, stored, quantized)
         new_constant(graph, f"{weight.name}/scales", scales[0])
-    new = []
     activation = next((n for n, _ in source.uses() if n.op_type == "DynamicQuantizeLinear"), None)
     if activation is None:
         activation = new_node(
@@ -172,6 +192,19 @@ def _integer_product(graph: ir.Graph, node: ir.Node, name: str, *, largest: int)
         result.outputs[0].name = result.name
         new.append(new_node("Add", [result.outputs[0], node.inputs[2]], name))
     return new
+
+
+def _divided(
+    graph: ir.Graph, source: ir.Value, divisor: npt.NDArray[np.float32]
+) -> tuple[ir.Value, list[ir.Node]]:
+    """A value over a divisor, and the node that makes it if no layer before had use for it."""
+    name = f"{source.name}/divided"
+    for node, _ in source.uses():
+        if node.name == name:
+            return node.outputs[0], []
+    inverse = new_constant(graph, f"{source.name}/inverse_divisor", 1 / divisor)
+    node = new_node("Mul", [source, inverse], name)
+    return node.outputs[0], [node]
 
 
 def _integer_lookup(graph: ir.Graph, node: ir.Node, name: str) -> list[ir.Node]:
