@@ -121,8 +121,7 @@ def _job(
 ) -> Job:
     """The job of a recipe, whose outliers are moved first if it says so.
 
-    Args:
-        prepared: what was moved for a recipe before; added to.
+    What is found is kept in `prepared`, by `Recipe.outliers`, for the next recipe that asks.
     """
     if recipe.outliers == "keep":
         return Job(source, recipe, options, scratch)

@@ -117,7 +117,7 @@ def linear_inputs(reference: Reference, sequences: Sequence[Sequence[int]]) -> l
     groups: dict[tuple[int, int, tuple[int, ...]], list[str]] = {}
     for name, source in sources.items():
         if runs[name] == len(sequences):
-            place = source.untyped_storage().data_ptr(), source.storage_offset()
+            place = source.untyped_storage().data_ptr(), int(source.storage_offset())
             groups.setdefault((*place, tuple(source.shape)), []).append(name)
     return [
         LinearInput(

@@ -72,7 +72,7 @@ def migrated(
     model = copy.deepcopy(reference.module.model)
     for readers, writer in pairs.items():
         if readers[0] in result.folded:
-            rescale(model, ScalePair(writer, readers), 1 / result.folded[readers[0]])
+            rescale(model, ScalePair(writer, readers), np.float32(1) / result.folded[readers[0]])
     after = reference.around(model)
     check_same(reference, after, texts)
     return Migrated(after, result.folded, result.divisors)
