@@ -34,6 +34,8 @@ class WeightsRule:
         sparsity: share of elements set to zero and not stored, the smallest first; 0 to 1.
         reduce_range: int8 weights use 7 of their 8 bits, for processors whose integer products
             saturate in 16 bits.
+        scale: how a block's scale is stored: ``float32``, ``float16``, or ``multiple``, a whole
+            number of times its output channel's float32 scale.
     """
 
     precision: str
@@ -42,6 +44,7 @@ class WeightsRule:
     block: int = 0
     sparsity: float = 0.0
     reduce_range: bool = False
+    scale: str = "float32"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +66,7 @@ class Recipe:
         precision: short name for tables and for the manifest.
         file: the artifact's file name in the bundle.
         linear, embedding: the rules for matrix products and for looked-up tables.
+        layers: parameter of the transformers model → the rule that it follows instead.
         gate: thresholds, architecture → metric → limit, as in `runtime.parity.gates`.
         observed: the same keys → the value that was measured when the limit was set.
         default: whether it is made where no RECIPE is named.
@@ -90,9 +94,19 @@ class Recipe:
     options: dict[str, str] = field(default_factory=dict)
     activations: str = "float"
     outliers: str = "keep"
+    layers: dict[str, WeightsRule] = field(default_factory=dict)
     vector_gate: dict[str, dict[str, float]] = field(default_factory=dict)
     vector_observed: dict[str, dict[str, float]] = field(default_factory=dict)
     families: dict[str, FamilyGate] = field(default_factory=dict)
+
+    def rule_for(self, parameter: str, kind: str) -> WeightsRule:
+        """What a weight has to follow.
+
+        Args:
+            parameter: its name in the transformers model, such as ``pre_classifier.weight``.
+            kind: ``linear`` or ``embedding``.
+        """
+        return self.layers.get(parameter, self.linear if kind == "linear" else self.embedding)
 
     def for_family(self, name: str) -> Recipe:
         """The recipe with the limits of a family in place of the general ones."""
@@ -114,7 +128,7 @@ class Recipe:
     @property
     def quantizes(self) -> bool:
         """Whether it does more than to convert."""
-        rules = (self.linear, self.embedding)
+        rules = (self.linear, self.embedding, *self.layers.values())
         return self.activations != "float" or any(
             not rule.precision.startswith("float") or rule.sparsity for rule in rules
         )
@@ -154,6 +168,9 @@ def parse_recipe(text: str, origin: str) -> Recipe:
         )
     try:
         rules = {kind: WeightsRule(**value["weights"][kind]) for kind in ("linear", "embedding")}
+        layers = {
+            name: WeightsRule(**rule) for name, rule in value["weights"].get("layers", {}).items()
+        }
         gate, observed = _gate(value["gate"])
         vector_gate, vector_observed = _gate(value.get("vector_gate", {}))
         families = {
@@ -177,6 +194,7 @@ def parse_recipe(text: str, origin: str) -> Recipe:
         options=value.get("options", {}),
         activations=value.get("activations", "float"),
         outliers=outliers,
+        layers=layers,
         vector_gate=vector_gate,
         vector_observed=vector_observed,
         families=families,
