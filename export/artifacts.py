@@ -25,7 +25,7 @@ from export.targets.base import (
     resolve_options,
 )
 from export.targets.parameters import layer_norm_epsilon, original_parameters
-from export.targets.precision import check_precision
+from export.targets.precision import check_layers, check_precision
 from runtime.console import progress_bar, stage
 from runtime.golden import AWKWARD, BOUNDARY, UNLABELLED, VALIDATION, EffectiveLogits, Golden
 from runtime.trace import ReferenceTrace
@@ -84,32 +84,74 @@ def make_artifacts(
         UserError: the format or the recipe cannot be had, a large weight is not stored as the
             recipe says, or a stored weight is not what the recipe makes of the reference's.
     """
-    target = wanted.target
-    scratch = staging.parent / f"{target.TARGET}_scratch"
+    scratch = staging.parent / f"{wanted.target.TARGET}_scratch"
     scratch.mkdir()
-    made = []
     prepared: dict[str, Migrated] = {}
-    for recipe, options in wanted.jobs:
-        path = staging / recipe.file
-        job = _job(source, recipe, options, scratch, prepared)
-        with stage(f"{target.TARGET}: making {recipe.file}, {recipe.summary}"):
-            target.make(job, path)
-            description = target.describe(path)
-            check_precision(description, recipe, recipe.file)
-        effective = target.effective(path, job)
-        logits = trace = None
-        if effective is not None and _is_reference(effective, source.reference):
-            rows = split_rows(golden)
-            logits = EffectiveLogits(rows, golden.reference[list(rows)])
-        elif effective is not None:
-            own = effective_reference(source.reference, effective)
-            with stage(f"PyTorch with the weights of {recipe.file}"), progress_bar("split") as bar:
-                logits = _effective_logits(own, golden, bar)
-                lengths = description.lengths or source.lengths
-                trace = trace_reference(own, golden, lengths, source.pad_id, artifact=recipe.file)
-        made.append(MadeArtifact(target, recipe, description, logits, trace))
+    made = [
+        make_artifact(
+            wanted.target,
+            recipe,
+            options,
+            source,
+            golden,
+            staging,
+            scratch=scratch,
+            prepared=prepared,
+        )
+        for recipe, options in wanted.jobs
+    ]
     shutil.rmtree(scratch)
     return made
+
+
+def make_artifact(
+    target: Target,
+    recipe: Recipe,
+    options: Mapping[str, str],
+    source: Source,
+    golden: Golden,
+    folder: Path,
+    *,
+    scratch: Path,
+    prepared: dict[str, Migrated],
+    traced: bool = True,
+) -> MadeArtifact:
+    """Write one recipe's artifact into `folder`, checked against its recipe.
+
+    Args:
+        target: the format.
+        recipe: what to make.
+        options: the target's own settings, resolved.
+        source: what is exported.
+        golden: the cases that PyTorch runs with the artifact's weights.
+        folder: where the artifact goes.
+        scratch: as `Job.scratch`: the same folder for artifacts of the same source.
+        prepared: what was found about outliers, likewise; empty at first.
+        traced: whether PyTorch's inside is wanted too, which only a bundle has use for.
+
+    Raises:
+        UserError: as `make_artifacts`.
+    """
+    check_layers(recipe, original_parameters(source.reference))
+    path = folder / recipe.file
+    job = _job(source, recipe, options, scratch, prepared)
+    with stage(f"{target.TARGET}: making {recipe.file}, {recipe.summary}"):
+        target.make(job, path)
+        description = target.describe(path)
+        check_precision(description, recipe, recipe.file)
+    effective = target.effective(path, job)
+    logits = trace = None
+    if effective is not None and _is_reference(effective, source.reference):
+        rows = split_rows(golden)
+        logits = EffectiveLogits(rows, golden.reference[list(rows)])
+    elif effective is not None:
+        own = effective_reference(source.reference, effective)
+        with stage(f"PyTorch with the weights of {recipe.file}"), progress_bar("split") as bar:
+            logits = _effective_logits(own, golden, bar)
+            if traced:
+                lengths = description.lengths or source.lengths
+                trace = trace_reference(own, golden, lengths, source.pad_id, artifact=recipe.file)
+    return MadeArtifact(target, recipe, description, logits, trace)
 
 
 def _job(

@@ -120,6 +120,35 @@ def _artifact(folder: Path, item: MadeArtifact) -> ArtifactSpec:
     )
 
 
+def judge_made(
+    folder: Path,
+    facts: Facts,
+    made: list[MadeArtifact],
+    golden: Golden,
+    *,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> tuple[Manifest, Golden, ParityReport]:
+    """Judge the artifacts in `folder`, in which the tokenizer's files lie too.
+
+    Returns:
+        The manifest as yet without verdicts, the golden set with PyTorch's logits for the
+        artifacts' own weights, and the verdict.
+
+    Raises:
+        UserError: a runtime is missing or refuses an artifact.
+    """
+    if facts.task.labels:
+        write_atomically(folder / LABELS, "".join(f"{label}\n" for label in facts.task.labels))
+    draft = draft_manifest(folder, facts, made)
+    gates = {}
+    for item in made:
+        recipe = item.recipe.for_family(facts.source.family)
+        gates[recipe.file] = GateSpec(recipe.gate, recipe.observed)
+    effective = {item.recipe.file: item.effective for item in made if item.effective}
+    golden = replace(golden, effective=effective)
+    return draft, golden, judge(Bundle(folder, draft), golden, gates, progress=progress)
+
+
 def judge_and_seal(
     folder: Path,
     facts: Facts,
@@ -136,16 +165,7 @@ def judge_and_seal(
     Raises:
         UserError: a runtime is missing or refuses an artifact.
     """
-    if facts.task.labels:
-        write_atomically(folder / LABELS, "".join(f"{label}\n" for label in facts.task.labels))
-    draft = draft_manifest(folder, facts, made)
-    gates = {}
-    for item in made:
-        recipe = item.recipe.for_family(facts.source.family)
-        gates[recipe.file] = GateSpec(recipe.gate, recipe.observed)
-    effective = {item.recipe.file: item.effective for item in made if item.effective}
-    golden = replace(golden, effective=effective)
-    report = judge(Bundle(folder, draft), golden, gates, progress=progress)
+    draft, golden, report = judge_made(folder, facts, made, golden, progress=progress)
     write_atomically(folder / PARITY, canonical_json(parity_document(report)))
     if report.verdict != "pass":
         write_atomically(folder / DRAFT, canonical_json(draft.to_json()))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from export.recipes import Recipe, WeightsRule
 from export.targets.base import LARGE_WEIGHT_ELEMENTS, Description, WeightInfo
 from runtime.constants_digest import REST_ROLE
@@ -26,6 +28,44 @@ def summarise(description: Description) -> WeightsSummary:
     return WeightsSummary(dict(sorted(elements.items())), tuple(sorted(large)), stored)
 
 
+def parameter_of(stored: str) -> str:
+    """The parameter behind a stored weight's name: targets append ``/int8`` and the like to it."""
+    return stored.partition("/")[0]
+
+
+def check_layers(recipe: Recipe, parameters: Collection[str]) -> None:
+    """Whether every layer that a recipe gives a rule of its own is the model's.
+
+    Args:
+        recipe: whose layers.
+        parameters: names in the transformers model.
+
+    Raises:
+        UserError: one is not: a misspelt name would change nothing, in silence.
+    """
+    unknown = sorted(set(recipe.layers) - set(parameters))
+    if unknown:
+        raise UserError(
+            f"the recipe {recipe.name} has a rule for {unknown[0]}",
+            why="the model has no such parameter; the recipe was made for another one",
+            todo="leave it out of the recipe, or search anew with BUDGET= or MAX_FLIPS=",
+        )
+
+
+def refuse_layers(recipe: Recipe, target: str) -> None:
+    """For the `check` of a format whose recipes go for whole models.
+
+    Raises:
+        UserError: the recipe has rules for single layers.
+    """
+    if recipe.layers:
+        raise UserError(
+            f"the recipe {recipe.name} has rules for single layers",
+            why=f"{target} has rules for all linear weights and all embeddings only",
+            todo="leave weights.layers out of the recipe, or export it for onnx or tflite",
+        )
+
+
 def check_precision(description: Description, recipe: Recipe, artifact: str) -> None:
     """Compare every large weight of an artifact with its recipe.
 
@@ -33,11 +73,11 @@ def check_precision(description: Description, recipe: Recipe, artifact: str) -> 
         UserError: a large weight is stored in another precision or granularity than the recipe
             says, or the artifact has no large linear weight and no embedding at all.
     """
-    rules = {"linear": recipe.linear, "embedding": recipe.embedding}
     seen = set()
     for weight in filter(_is_large, description.weights):
         # A large weight of no known role was missed by whoever reads the file: judge it strictly.
-        rule = rules.get(weight.role, recipe.linear)
+        kind = "embedding" if weight.role == "embedding" else "linear"
+        rule = recipe.rule_for(parameter_of(weight.name), kind)
         seen.add(weight.role)
         if (
             weight.precision != rule.precision

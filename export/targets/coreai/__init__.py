@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 from export.targets.base import missing_package
 from export.targets.base import no_companions as companions
-from export.targets.base import nothing_to_check as check
 from runtime.errors import MissingExtraError
 
 if TYPE_CHECKING:
+    from export.recipes import Recipe
     from export.targets.base import Description, Effective, Job
     from runtime.manifest import ArtifactSpec
 
@@ -47,6 +47,18 @@ def available() -> str | None:
     """None, or one line that names the install command."""
     missing = _missing()
     return str(missing) if missing else None
+
+
+def check(recipe: Recipe, options: Mapping[str, str], lengths: tuple[int, ...]) -> None:
+    """Refuse rules for single layers.
+
+    Raises:
+        UserError: the recipe has some.
+    """
+    del options, lengths
+    from export.targets.precision import refuse_layers
+
+    refuse_layers(recipe, "Core AI")
 
 
 def make(job: Job, destination: Path) -> None:

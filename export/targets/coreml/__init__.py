@@ -46,14 +46,16 @@ def available() -> str | None:
 
 
 def check(recipe: Recipe, options: Mapping[str, str], lengths: tuple[int, ...]) -> None:
-    """Refuse options that do not go together, and recipes that need a newer system.
+    """Refuse options that do not go together, recipes that need a newer system, and layers' rules.
 
     Raises:
         UserError: says what to choose instead.
     """
     from export.targets.coreml._options import check_options
     from export.targets.coreml._plan import check_recipe
+    from export.targets.precision import refuse_layers
 
+    refuse_layers(recipe, "Core ML")
     check_options(options, lengths)
     check_recipe(recipe, int(options["deployment_target"].removeprefix("iOS")))
 
