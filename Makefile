@@ -54,7 +54,8 @@ help: ## show this
 	@echo '  TARGET=onnx|tflite|coreml|all   what to export (default tflite); coreai is experimental'
 	@echo '  MODEL=small|FOLDER|HUB   what to start from (default small: trained from scratch, offline)'
 	@echo '  DATA=sample:NAME|PATH    labelled texts (default sample:sentiment; also sample:support)'
-	@echo '  RECIPE=NAME,…|all        which recipes (default float and int8)'
+	@echo '  RECIPE=NAME,…|all        which recipes (default float and int8), or a recipe'\''s .toml file'
+	@echo '  BUDGET=48MB MAX_FLIPS=0.5%  find the most faithful artifact within a size, or the smallest with so few flips'
 	@echo '  OUT=FOLDER               where the result goes (default dist/TARGET)'
 	@echo '  FINETUNE=auto|always|never   when an export fine-tunes first (default auto)'
 	@echo '  EPOCHS= BATCH_SIZE= LEARNING_RATE= ACCUMULATION= PATIENCE= CLASS_WEIGHTS=balanced'
@@ -75,6 +76,7 @@ help: ## show this
 export: $(STAMP_EXPORT) $(if $(findstring coreai,$(TARGET)),$(STAMP_COREAI)) ## make a bundle with a green gate: TARGET= [MODEL= DATA= RECIPE= OUT=]
 	@$(VENV)/bin/mobile-export export --target '$(TARGET)' $(call option,RECIPE,--recipe) \
 	  $(call option,OUT,--out) $(call option,FINETUNE,--finetune) $(MODEL_OPTIONS) $(DATA_OPTIONS) \
+	  $(call option,BUDGET,--budget) $(call option,MAX_FLIPS,--max-flips) \
 	  $(call option,TEXTS,--texts) $(call option,OUTPUT,--as) $(call option,POOLING,--pooling) $(SHRINK_OPTIONS) $(FORMAT_OPTIONS) $(ARGS)
 
 # The same command goes on with an interrupted run. torchrun starts several processes on this machine.

@@ -161,23 +161,33 @@ def _job(
     scratch: Path,
     prepared: dict[str, Migrated],
 ) -> Job:
-    """The job of a recipe, whose outliers are moved first if it says so.
-
-    What is found is kept in `prepared`, by `Recipe.outliers`, for the next recipe that asks.
-    """
+    """The job of a recipe, whose outliers are moved first if it says so."""
     if recipe.outliers == "keep":
         return Job(source, recipe, options, scratch)
-    if recipe.outliers not in prepared:
-        with stage("looking for outlier channels"):
-            prepared[recipe.outliers] = migrated(
-                source.reference, source.calibration, divide=recipe.outliers == "divide"
-            )
-    moved = prepared[recipe.outliers]
+    moved = moved_outliers(source, recipe.outliers, prepared)
     if moved.folded:
         # Other weights: float conversions are not shared with recipes that keep the model's own.
         scratch = scratch / f"outliers_{recipe.outliers}"
         scratch.mkdir(exist_ok=True)
     return Job(replace(source, reference=moved.reference), recipe, options, scratch, moved.divisors)
+
+
+def moved_outliers(source: Source, outliers: str, prepared: dict[str, Migrated]) -> Migrated:
+    """The reference after its outliers were moved as a `Recipe.outliers` says.
+
+    Args:
+        source: whose reference, and texts to measure on.
+        outliers: ``keep``, ``fold`` or ``divide``.
+        prepared: what was found before, by `outliers`; it is added to.
+    """
+    if outliers == "keep":
+        return Migrated(source.reference)
+    if outliers not in prepared:
+        with stage("looking for outlier channels"):
+            prepared[outliers] = migrated(
+                source.reference, source.calibration, divide=outliers == "divide"
+            )
+    return prepared[outliers]
 
 
 def _is_reference(effective: Effective, reference: Reference) -> bool:

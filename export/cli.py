@@ -93,12 +93,14 @@ def export(
         str,
         typer.Option(
             help="Recipes with commas between, made for every target, or all; each target's "
-            "default ones if absent."
+            "default ones if absent. A recipe's own .toml file is taken as well."
         ),
     ] = "",
     output: Annotated[
         Path | None, typer.Option("--out", help="The bundle's folder; dist/TARGET by default.")
     ] = None,
+    budget: options.Budget = "",
+    max_flips: options.MaxFlips = "",
     product: Annotated[
         Product,
         typer.Option("--as", help="classifier, or embedding: sentence vectors instead of labels."),
@@ -172,6 +174,7 @@ def export(
     """
     from export.pipeline import ExportSettings, export_bundle
     from export.pooling import EmbeddingSettings
+    from export.search.settings import search_settings
     from export.training.processes import world
 
     if world().size > 1:
@@ -223,6 +226,7 @@ def export(
         reference_limit=reference_limit,
         texts=texts,
         vectors=vectors if product is Product.EMBEDDING else None,
+        search=search_settings(budget, max_flips),
         options={name: value for name, value in target_options.items() if value is not None},
         author=author,
         license=license_,
@@ -263,6 +267,9 @@ def _print_export(exported: Exported) -> None:
         out.print(f'next: {program()} classify {bundle} "not bad at all"', markup=False)
     out.print(f"      {program()} inspect {bundle}", markup=False)
     out.print(f"      {program()} parity {bundle}", markup=False)
+    for recipe in sorted(bundle.glob("*_search.toml")):
+        again = f"export --target {recipe.name.removesuffix('_search.toml')} --recipe {recipe}"
+        out.print(f"the same recipe again: {program()} {again} …", markup=False, soft_wrap=True)
 
 
 def main() -> None:

@@ -16,6 +16,7 @@ from export.shrinking.settings import ShrinkSettings
 from runtime.errors import UserError
 
 DATA, MODEL, TRAINING, SHRINKING = "Data", "Model", "Training", "A smaller model"
+SEARCH = "A search for the best recipe"
 BASELINES: tuple[BaselineName, ...] = ("bag_of_words", "lstm")
 
 
@@ -208,6 +209,22 @@ KeepLayers = Annotated[
 ]
 DropLayers = Annotated[
     str, typer.Option(help="Layers to leave out, from 0: 1,3.", rich_help_panel=SHRINKING)
+]
+Budget = Annotated[
+    str,
+    typer.Option(
+        help="Find the most faithful artifact of at most this size, such as 48MB (10^6 bytes) or "
+        "45MiB; with --max-flips the smallest. Recipes are tried, and mixed weight by weight.",
+        rich_help_panel=SEARCH,
+    ),
+]
+MaxFlips = Annotated[
+    str,
+    typer.Option(
+        help="Find the smallest artifact whose 95% upper bound on flipped decisions is at most "
+        "this, such as 0.5% (which takes 598 texts without a flip).",
+        rich_help_panel=SEARCH,
+    ),
 ]
 
 

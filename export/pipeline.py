@@ -32,14 +32,17 @@ from export.model_choice import (
 )
 from export.pooling import EmbeddingSettings
 from export.publish import check_destination, publish_folder, staging_folder
-from export.recipes import Recipe, recipes
+from export.recipes import Recipe
+from export.recipes.choice import ALL, chosen_recipes
 from export.reference import Reference, reference_from_model
 from export.reference_trace import write_reference_trace
+from export.search.find import find_recipe
+from export.search.settings import SearchSettings, check_search, check_texts
 from export.settings import FineTuneSettings, lengths_up_to
 from export.shrinking.exporting import shrink_for_export, shrunk_markdown
 from export.shrinking.settings import ShrinkSettings
 from export.targets import targets
-from export.targets.base import ArtifactMetadata, Source
+from export.targets.base import ArtifactMetadata, Source, Target
 from export.tokenizers import describe_tokenizer, write_tokenizer
 from export.training.finetune import FineTuned, fine_tune, is_run
 from export.training.provenance import record_of
@@ -56,7 +59,6 @@ from runtime.parity.judge import ParityReport
 from runtime.sessions import session_modules
 from runtime.tokenizer import TextTokenizer
 
-ALL = "all"
 # Texts that recipes with quantized activations see; more moved no range on the sample.
 _CALIBRATION_TEXTS = 64
 
@@ -67,8 +69,8 @@ class ExportSettings:
 
     Attributes:
         targets: target names, or ``all``, which leaves experimental ones out.
-        recipes: recipe names, made for every target, or ``all``; none takes each target's default
-            ones.
+        recipes: recipe names, or files of recipes, made for every target, or ``all``; none takes
+            each target's default ones, and all of them for a search.
         options: settings of single targets, such as ``layout``; others ignore them.
         author, license, version: for formats with room for them in the artifact; without an author
             it is this program, without a licence what can be said of it is.
@@ -82,6 +84,8 @@ class ExportSettings:
             `reference_limit` of them are used.
         shrink: what is left out of the model first; None leaves nothing out.
         vectors: how the artifacts make sentence vectors; None makes classifiers.
+        search: bounds within which one recipe, or a mixture of several, is looked for; None makes
+            an artifact of each recipe.
     """
 
     targets: tuple[str, ...]
@@ -99,6 +103,7 @@ class ExportSettings:
     texts: Path | None = None
     shrink: ShrinkSettings | None = None
     vectors: EmbeddingSettings | None = None
+    search: SearchSettings | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,19 +152,20 @@ def plan(settings: ExportSettings) -> list[Wanted]:
             f"unknown TARGET {unknown[0]!r}" if unknown else "no TARGET was named",
             todo=f"choose one of: {', '.join([*known, ALL])}",
         )
+    if settings.search is not None:
+        check_search(names, vectors=settings.vectors is not None)
     chosen = []
     for name in names:
         missing = known[name].available() or session_modules()[name].available()
         if missing:
             raise UserError(missing)
-        chosen.append(
-            with_options(
-                known[name],
-                _recipes(name, settings),
-                settings.options,
-                lengths_up_to(settings.model.max_length),
-            )
-        )
+        offered = _recipes(name, settings)
+        if settings.search is not None and not settings.recipes:
+            offered = [
+                recipe for recipe in offered if _goes(known[name], recipe, settings)
+            ] or offered
+        lengths = lengths_up_to(settings.model.max_length)
+        chosen.append(with_options(known[name], offered, settings.options, lengths))
     for option in settings.options:
         if not any(option in known[name].OPTIONS for name in names):
             able = [name for name, target in known.items() if option in target.OPTIONS]
@@ -173,24 +179,20 @@ def plan(settings: ExportSettings) -> list[Wanted]:
     return chosen
 
 
+def _goes(target: Target, recipe: Recipe, settings: ExportSettings) -> bool:
+    """Whether a recipe goes with the options that were named; a search leaves the others out."""
+    try:
+        with_options(target, [recipe], settings.options, lengths_up_to(settings.model.max_length))
+    except UserError as error:
+        note(f"  without {recipe.name}: {error.what}")
+        return False
+    return True
+
+
 def _recipes(target: str, settings: ExportSettings) -> list[Recipe]:
-    chosen = _named_recipes(target, settings)
+    every = settings.search is not None
+    chosen = chosen_recipes(target, settings.recipes, every=every)
     return [vector_recipe(recipe) for recipe in chosen] if settings.vectors else chosen
-
-
-def _named_recipes(target: str, settings: ExportSettings) -> list[Recipe]:
-    available = recipes(target)
-    if not settings.recipes:
-        return [recipe for recipe in available.values() if recipe.default]
-    if ALL in settings.recipes:
-        return list(available.values())
-    for name in settings.recipes:
-        if name not in available:
-            raise UserError(
-                f"unknown RECIPE {name!r} for the target {target}",
-                todo=f"choose among: {', '.join([*available, ALL])}",
-            )
-    return [available[name] for name in dict.fromkeys(settings.recipes)]
 
 
 def export_bundle(settings: ExportSettings) -> Exported:
@@ -237,6 +239,11 @@ def export_bundle(settings: ExportSettings) -> Exported:
             metadata=_metadata(settings, facts),
             calibration=_calibration(dataset, TextTokenizer(staging / spec.file, spec)),
         )
+        if settings.search is not None:
+            (only,) = chosen
+            chosen = [
+                find_recipe(settings.search, only, settings.options, source, golden, facts, staging)
+            ]
         made = [
             artifact
             for wanted in chosen
@@ -331,6 +338,8 @@ def _golden(
     if task.gives_vectors:  # nobody's label plays a part
         unlabelled = (*dict.fromkeys(e.text for e in validation), *unlabelled)
         validation = ()
+    if settings.search is not None:
+        check_texts(settings.search.max_flips, len(validation) + len(unlabelled))
     lengths = lengths_up_to(spec.max_length)
     with stage("PyTorch float32 reference"), progress_bar("reference") as progress:
         golden = golden_from_reference(

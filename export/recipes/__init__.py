@@ -34,8 +34,9 @@ class WeightsRule:
         sparsity: share of elements set to zero and not stored, the smallest first; 0 to 1.
         reduce_range: int8 weights use 7 of their 8 bits, for processors whose integer products
             saturate in 16 bits.
-        scale: how a block's scale is stored: ``float32``, ``float16``, or ``multiple``, a whole
-            number of times its output channel's float32 scale.
+        scale: how a block's scale is stored: ``float32``, ``float16``, ``bfloat16`` (rounded as
+            LiteRT does), or ``multiple``, a whole number of times its output channel's float32
+            scale.
     """
 
     precision: str
