@@ -18,7 +18,7 @@ from export.recipes.document import recipe_toml
 from export.search.ladder import Kind, Weight, rungs_of, stored_bytes, weights_of_model
 from export.search.mixture import NAME
 from export.search.sensitivity import key_of, measure_noise
-from export.search.settings import SearchSettings
+from export.search.settings import SearchSettings, size_words
 from export.search.state import State, versions
 from export.search.table import nothing_found, print_search
 from export.search.walk import (
@@ -32,7 +32,7 @@ from export.search.walk import (
 )
 from export.search.workshop import Workshop
 from export.targets.base import Source, Target, resolve_options
-from runtime.console import megabytes, note, progress_bar, stage
+from runtime.console import note, progress_bar, stage
 from runtime.errors import UserError
 from runtime.golden import Golden
 from runtime.parity.evidence import this_machine
@@ -212,7 +212,7 @@ def _save(best: Tried, settings: SearchSettings, recipes: Sequence[Recipe], stag
     recipe, trial = best.recipe, best.trial
     parent = next((r.name for r in recipes if r.gate == recipe.gate), "")
     comment = (
-        f"Found by a search for {settings.wanted}: {megabytes(trial.size)}, "
+        f"Found by a search for {settings.wanted}: {size_words(trial.size)}, "
         f"SQNR {trial.figure('sqnr_db'):.1f} dB.\n"
         f"Limits and observed values are those of the recipe {parent}; nobody measured this one on "
         "other models."

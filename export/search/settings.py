@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from runtime.console import megabytes
 from runtime.errors import UserError
 from runtime.parity.statistics import flip_bound_upper, texts_needed
 
@@ -37,7 +36,7 @@ class SearchSettings:
         """In words."""
         parts = []
         if self.budget is not None:
-            parts.append(f"at most {megabytes(self.budget)}")
+            parts.append(f"at most {size_words(self.budget)}")
         if self.max_flips is not None:
             parts.append(f"at most {100 * self.max_flips:.4g}% flips by the bound")
         return " and ".join(parts)
@@ -73,6 +72,11 @@ def size_of(text: str) -> int:
             todo="for example --budget 48MB",
         )
     return size
+
+
+def size_words(size: int) -> str:
+    """Bytes → ``47.93 MB``: near a budget the second digit counts."""
+    return f"{size / 1e6:.2f} MB" if size >= 1e6 else f"{size / 1e3:.1f} kB"
 
 
 def share_of(text: str) -> float:

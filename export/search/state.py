@@ -30,6 +30,7 @@ class Trial:
         verdict: the gate's; empty where it was not asked, the file being too large.
         figures: of the gate; empty likewise.
         failed: figures that missed their limits.
+        doubts: why a pass would mean nothing.
         problem: why none could be made; empty where one was.
     """
 
@@ -38,6 +39,7 @@ class Trial:
     verdict: str = ""
     figures: Mapping[str, float] = field(default_factory=dict)
     failed: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
     problem: str = ""
 
     def figure(self, name: str) -> float:
@@ -151,4 +153,5 @@ def _json(trial: Trial) -> dict[str, Any]:
 
 def _trial(value: dict[str, Any]) -> Trial:
     figures = {name: float(number) for name, number in value["figures"].items()}
-    return Trial(**value | {"figures": figures, "failed": tuple(value["failed"])})
+    lists = {name: tuple(value[name]) for name in ("failed", "doubts")}
+    return Trial(**value | {"figures": figures} | lists)

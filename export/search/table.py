@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
-from export.search.settings import SearchSettings
+from export.search.settings import SearchSettings, size_words
 from export.search.walk import Tried, is_right
-from runtime.console import megabytes, out
+from runtime.console import out
 from runtime.errors import UserError
 
 
@@ -27,7 +27,7 @@ def print_search(tried: Sequence[Tried], best: Tried | None, settings: SearchSet
     if best is not None:
         kind = "most faithful" if settings.max_flips is None else "smallest"
         out.print(
-            f"the {kind} with {settings.wanted}: {best.trial.label}, {megabytes(best.trial.size)}",
+            f"the {kind} with {settings.wanted}: {best.trial.label}, {size_words(best.trial.size)}",
             markup=False,
             soft_wrap=True,
         )
@@ -67,7 +67,7 @@ def _figures(item: Tried) -> tuple[str, ...]:
     trial = item.trial
     if trial.problem:
         return "–", "–", "–", "–", "cannot be made"
-    size = megabytes(trial.size)
+    size = size_words(trial.size)
     if not trial.verdict:
         return size, "–", "–", "–", "too large"
     verdict = trial.verdict.upper()
@@ -83,13 +83,17 @@ def _figures(item: Tried) -> tuple[str, ...]:
 
 
 def _named(item: Tried) -> str:
-    return f"{item.trial.label} with {megabytes(item.trial.size)}"
+    return f"{item.trial.label} with {size_words(item.trial.size)}"
 
 
 def _short(item: Tried) -> str:
     trial = item.trial
+    if not trial.verdict:
+        return "which was not judged"
     words = f"{trial.figure('flip_rate_bound'):.2%} flips by the bound"
-    return words if not trial.failed else f"{words}, which fails {', '.join(trial.failed[:3])}"
+    if trial.failed:
+        words += f", which fails {', '.join(trial.failed[:3])}"
+    return f"{words}; {trial.doubts[0]}" if trial.doubts else words
 
 
 def _bound(item: Tried) -> float:

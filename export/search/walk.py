@@ -22,7 +22,7 @@ _SAME_SIZE = 1.001
 # A bisection ends where the next step would save less than this share.
 _WORTH = 0.005
 # What is predicted to be this much above the budget is not made.
-_CLEARLY_ABOVE = 1.25
+_CLEARLY_ABOVE = 1.03
 
 
 class Attempt(Protocol):
@@ -83,6 +83,7 @@ def walk_recipes(
         attempt: makes and judges one.
     """
     tried: list[Tried] = []
+    beside = 0.0  # what files have that no prediction knows
     for recipe in sorted(recipes, key=lambda r: (predicted[r.name], not r.default, r.name)):
         if settings.max_flips is not None:
             if any(
@@ -93,8 +94,10 @@ def walk_recipes(
                 break
             tried.append(Tried(recipe, attempt(recipe)))
             continue
-        if not tried or predicted[recipe.name] <= _CLEARLY_ABOVE * (settings.budget or 0):
+        if predicted[recipe.name] + beside <= _CLEARLY_ABOVE * (settings.budget or 0) or not tried:
             tried.append(Tried(recipe, attempt(recipe, settings.budget)))
+            if size := tried[-1].trial.size:
+                beside = size - predicted[recipe.name]
     return tried
 
 

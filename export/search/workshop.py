@@ -12,11 +12,12 @@ from export.outliers.migrate import Migrated
 from export.recipes import Recipe
 from export.search.ladder import weights_of
 from export.search.mixture import NAME
+from export.search.settings import size_words
 from export.search.state import State, Trial, recipe_key
 from export.targets.base import Source, Target, resolve_options
 from export.targets.parameters import original_parameters
 from runtime.bundle import describe_artifact
-from runtime.console import megabytes, note, progress_bar
+from runtime.console import note, progress_bar
 from runtime.errors import UserError
 from runtime.golden import Golden
 
@@ -137,6 +138,7 @@ class Workshop:
             artifact.verdict,
             {name: artifact.figures[name] for name in FIGURES if name in artifact.figures},
             tuple(check.figure for check in artifact.checks if not check.passed),
+            artifact.doubts,
         )
 
     def _clear(self, recipe: Recipe) -> None:
@@ -152,9 +154,9 @@ def told(trial: Trial) -> str:
     if trial.problem:
         return f"cannot be made: {trial.problem}"
     if not trial.verdict:
-        return f"{megabytes(trial.size)}, above the budget"
+        return f"{size_words(trial.size)}, above the budget"
     flips = f"{trial.figure('flips'):.0f} of {trial.figure('decisions'):.0f} decisions flip"
-    words = f"{megabytes(trial.size)}, SQNR {trial.figure('sqnr_db'):.1f} dB, {flips}"
+    words = f"{size_words(trial.size)}, SQNR {trial.figure('sqnr_db'):.1f} dB, {flips}"
     return f"{words}, gate {trial.verdict.upper()}"
 
 

@@ -53,7 +53,7 @@ def test_the_bounds_together() -> None:
     both = search_settings("48MB", "0.5%")
     assert both == SearchSettings(budget=48_000_000, max_flips=0.005)
     assert both is not None
-    assert both.wanted == "at most 48.0 MB and at most 0.5% flips by the bound"
+    assert both.wanted == "at most 48.00 MB and at most 0.5% flips by the bound"
 
 
 def test_too_few_texts_are_told_at_once() -> None:
