@@ -79,11 +79,11 @@ def _quantizes(node: OnnxNode) -> bool:
 
 def _check(graph: OnnxGraph) -> None:
     """Refuse every use of integers but the one above, each product with its own input's scale."""
-    readers = _Readers(graph)
+    readers, fixed = _Readers(graph), set(graph.fixed())
     known = []
     for node in graph.nodes:
         if _is(node, _QUANTIZE):
-            known += [node, *_products_of(node, graph, readers)]
+            known += [node, *_products_of(node, fixed, readers)]
     for node in filter(_quantizes, graph.nodes):
         if node not in known:
             raise ValueError(f"{node.name or node.outputs} is a {node.domain} {node.kind}")
@@ -107,12 +107,12 @@ class _Readers:
         return found
 
 
-def _products_of(quantizer: OnnxNode, graph: OnnxGraph, readers: _Readers) -> list[OnnxNode]:
+def _products_of(quantizer: OnnxNode, fixed: set[str], readers: _Readers) -> list[OnnxNode]:
     """The products of one quantized activation, after checking all that is done with it."""
     codes, scale, zero = quantizer.outputs
     products = readers.all((codes,), _PRODUCT)
     for product in products:
-        if product.inputs[1] not in graph.stored or product.inputs != (
+        if product.inputs[1] not in fixed or product.inputs != (
             codes,
             product.inputs[1],
             zero,

@@ -93,6 +93,18 @@ class OnnxGraph:
         }
         return {**self.stored, **inside}
 
+    def fixed(self) -> dict[str, int]:
+        """What is the same in every run: stored, or computed from nothing else.
+
+        Returns:
+            name → elements; of what is computed, of the largest that it is computed from.
+        """
+        sizes = {name: int(array.size) for name, array in self.stored.items()}
+        for node in self.nodes:
+            if node.inputs and all(name in sizes for name in node.inputs):
+                sizes |= dict.fromkeys(node.outputs, max(sizes[name] for name in node.inputs))
+        return sizes
+
 
 def open_graph(path: Path) -> OnnxGraph:
     """Read a file; its weights stay in it until they are used.

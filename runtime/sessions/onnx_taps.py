@@ -85,16 +85,9 @@ def _dequantized(outputs: dict[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[
 
 
 def _computed(graph: OnnxGraph) -> tuple[list[OnnxNode], dict[str, int]]:
-    """Nodes that compute something, and the elements of all that is stored."""
-    sizes = {name: int(array.size) for name, array in graph.stored.items()}
-    computed = []
-    for node in graph.nodes:
-        if node.inputs and all(name in sizes for name in node.inputs):
-            # A stored tensor in another form, such as integers cast to floats.
-            sizes |= dict.fromkeys(node.outputs, max(sizes[name] for name in node.inputs))
-        else:
-            computed.append(node)
-    return computed, sizes
+    """Nodes that compute something anew in every run, and the elements of all else."""
+    fixed = graph.fixed()
+    return [node for node in graph.nodes if not set(node.outputs) <= set(fixed)], fixed
 
 
 def _outputs(names: list[str]) -> bytes:

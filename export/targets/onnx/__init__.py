@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from export.targets.base import missing_package
 from export.targets.base import no_companions as companions
-from export.targets.base import nothing_to_check as check
 from runtime.errors import MissingExtraError
 
 if TYPE_CHECKING:
@@ -51,6 +50,18 @@ def available() -> str | None:
     """None, or one line that names the install command."""
     missing = _missing()
     return str(missing) if missing else None
+
+
+def check(recipe: Recipe, options: Mapping[str, str], lengths: tuple[int, ...]) -> None:
+    """Refuse a recipe whose rules standard operators cannot follow.
+
+    Raises:
+        UserError: says what they can.
+    """
+    del options, lengths
+    from export.targets.onnx._rules import check_rules
+
+    check_rules(recipe)
 
 
 def make(job: Job, destination: Path) -> None:
@@ -96,7 +107,7 @@ def quantize(
 
     Args:
         float_artifact: the float32 file.
-        recipe: which kinds of weight become int8.
+        recipe: what each weight becomes.
         destination: file to write; the same input gives the same bytes.
         divisors: as `Job.divisors`.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from export.targets.base import Description, WeightInfo
+from export.targets.onnx._scales import packed_weight, scales_of
 from export.targets.rest import rest_of
 from runtime.constants_digest import digest
 from runtime.errors import UserError
@@ -33,10 +35,6 @@ _PRECISIONS = {
 }
 _PRODUCTS = {"MatMul", "Gemm", "MatMulInteger", "QLinearMatMul"}
 _LOOKUPS = {"Gather", "Slice"}
-# What may stand between stored integers and the product with their scales, and between stored
-# scales and that product.
-_BEFORE_SCALING = {"MatMulInteger", "Gather", "Slice", "Cast"}
-_SCALE_PATH = {"Mul", "Gather", "Slice"}
 
 
 def description_of(
@@ -96,24 +94,32 @@ def _weights(graph: ir.Graph, constants: Mapping[str, npt.NDArray[Any]]) -> tupl
         for value in graph.initializers.values()
         if value.dtype in _PRECISIONS and value.const_value is not None
     ]
-    scales = {value: found for value in stored if (found := _scales_of(value)) is not None}
-    own = set(scales.values())
+    packed = {value: found for value in stored if (found := packed_weight(value)) is not None}
+    scales = {value: found.scales for value, found in packed.items()}
+    scales |= {
+        value: found for value in stored if value not in packed if (found := scales_of(value))
+    }
+    own = {value for found in scales.values() for value in found}
+    own |= {found.table for found in packed.values()}
     weights = []
     for value in stored:
         tensor = value.const_value
         if value in own or tensor is None or tensor.size < _SMALLEST_WEIGHT:
             continue
-        its_scales = scales[value].const_value if value in scales else None
+        its_scales = [found.const_value for found in scales.get(value, ()) if found.const_value]
         name = value.name or ""
-        size = tensor.nbytes + (0 if its_scales is None else its_scales.nbytes)
+        shape, precision, role = tensor.numpy().shape, _PRECISIONS[tensor.dtype], _role(value)
+        if value in packed:
+            shape, precision, role = packed[value].shape, "int4", packed[value].role
+        size = tensor.nbytes + sum(found.nbytes for found in its_scales)
         weights.append(
             WeightInfo(
                 name=name,
-                shape=tensor.numpy().shape,
-                precision=_PRECISIONS[tensor.dtype],
-                role=_role(value),
-                scales=0 if its_scales is None else its_scales.size,
-                bits=8 * size / tensor.size,
+                shape=shape,
+                precision=precision,
+                role=role,
+                scales=max((found.size for found in its_scales), default=0),
+                bits=8 * size / math.prod(shape),
                 sha256=digest(name, constants[name]),
             )
         )
@@ -130,36 +136,3 @@ def _role(value: ir.Value) -> str:
         if node.op_type in ("Transpose", "Cast") and (role := _role(node.outputs[0])) != "other":
             return role
     return "other"
-
-
-def _scales_of(value: ir.Value) -> ir.Value | None:
-    """The initializer that stored integers are multiplied with; None for floats."""
-    if value.dtype not in (ir.DataType.INT8, ir.DataType.UINT8):
-        return None
-    current = value
-    for _ in range(len(_BEFORE_SCALING)):
-        following = [node for node, _ in current.uses()]
-        for node in following:
-            if node.op_type == "Mul":
-                other = node.inputs[0] if node.inputs[1] is current else node.inputs[1]
-                return _origin(other)
-        on = [node for node in following if node.op_type in _BEFORE_SCALING]
-        if not on:
-            return None
-        current = on[0].outputs[0]
-    return None
-
-
-def _origin(value: ir.Value | None) -> ir.Value | None:
-    """The initializer behind a scale, through lookups and the product with x's own scale."""
-    if value is None or value.is_initializer():
-        return value
-    node = value.producer()
-    if node is None or node.op_type not in _SCALE_PATH:
-        return None
-    # A lookup's other inputs say where, not what.
-    sources = node.inputs if node.op_type == "Mul" else node.inputs[:1]
-    for source in sources:
-        if (origin := _origin(source)) is not None:
-            return origin
-    return None

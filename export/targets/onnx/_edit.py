@@ -36,3 +36,10 @@ def new_node(
     for index, value in enumerate(node.outputs):
         value.name = name if outputs == 1 else f"{name}:{index}"
     return node
+
+
+def lookup_like(node: ir.Node, table: ir.Value, name: str) -> ir.Node:
+    """The same look-up of rows as a Gather or a Slice makes, in another table."""
+    where = [value for value in node.inputs[1:] if value is not None]
+    attributes = {key: attribute.value for key, attribute in node.attributes.items()}
+    return new_node(node.op_type, [table, *where], name, **attributes)

@@ -1,53 +1,45 @@
-"""int8 weights with standard operators.
+"""Linear layers and look-ups with integer weights, in standard operators.
 
-A linear layer's weight gets one scale per output channel and is multiplied as integers:
+A linear layer is multiplied as integers, with one scale per output channel:
 
     x ─ DynamicQuantizeLinear ─ MatMulInteger ─ Cast ─ Mul(scale of x · scales of W) ─ (bias Add)
 
-Where a recipe divides outliers away, x is multiplied by the inverse of a divisor per channel first,
-and the rows of W by the divisor.
+Its matrix is stored as int8, or unpacked to int8 from int4. Where a recipe divides outliers away, x
+is multiplied by the inverse of a divisor per channel first, and the rows of W by the divisor.
 
 onnxruntime joins these into one kernel. The scale of x is one number per run: it is taken over the
 whole batch, padding included, so int8 logits of a text depend a little on its neighbours.
 
-A looked-up table gets one scale per row; rows are looked up as int8 and scaled afterwards.
+A looked-up table's rows are looked up as integers and scaled afterwards.
 
 Products of two activations (inside attention) and vectors stay float32.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import replace
-from functools import partial
+from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
+from onnx_ir.passes import common
 
 from export.recipes import Recipe, WeightsRule
 from export.targets.base import LARGE_WEIGHT_ELEMENTS
 from export.targets.onnx._edit import constant_of, new_constant, new_node
-from runtime.errors import UserError
-
-_FLOAT = WeightsRule(precision="float32", granularity="none", algorithm="none")
-_LINEAR = WeightsRule(precision="int8", granularity="channel", algorithm="minmax")
-_REDUCED = replace(_LINEAR, reduce_range=True)
-_EMBEDDING = WeightsRule(precision="int8", granularity="row", algorithm="minmax")
-# AVX2 without VNNI adds two products of an unsigned activation and a signed weight in 16 bits:
-# 2 · 255 · 64 fits, 2 · 255 · 127 does not (onnxruntime#14642). onnxruntime's reduce_range.
-_REDUCED_LARGEST = 64
+from export.targets.onnx._int4 import int4_matrix, int4_rows
+from export.targets.onnx._int8 import int8_matrix, int8_rows
+from export.targets.onnx._rules import check_rule, check_rules
 
 # Below this many rows or columns (a classifier of a few labels) the extra operators cost more than
-# int8 saves, unless the weight is large all the same.
+# integers save, unless the weight is large all the same.
 _SMALLEST_AXIS = 16
+
+# Operator → where its weight is.
+_LINEAR, _LOOKUPS = {"MatMul": 1, "Gemm": 1}, {"Gather": 0, "Slice": 0}
 
 Divisors = Mapping[str, npt.NDArray[np.float32]]
 NO_DIVISORS: Divisors = {}
-
-# Makes the nodes that stand in for one node, whose output has the name that is given. The last
-# one's output stands in for it.
-_Rewrite = Callable[[ir.Graph, ir.Node, str], list[ir.Node]]
 
 
 def quantize_model(model: ir.Model, recipe: Recipe, divisors: Divisors = NO_DIVISORS) -> None:
@@ -59,31 +51,32 @@ def quantize_model(model: ir.Model, recipe: Recipe, divisors: Divisors = NO_DIVI
         divisors: as `Job.divisors`.
 
     Raises:
-        UserError: the recipe is another target's, or has a rule that this target does not know.
+        UserError: the recipe is another target's, has a rule that this target does not know, or
+            one that a weight's shape does not allow.
     """
-    if recipe.target != "onnx":
-        raise UserError(f"recipe {recipe.name} is for {recipe.target}, not for onnx")
-    rewrites: dict[str, _Rewrite] = {}
-    known = _REDUCED if recipe.linear.reduce_range else _LINEAR
-    if _is_int8(recipe, "linear", recipe.linear, known):
-        product = partial(
-            _integer_product,
-            largest=_REDUCED_LARGEST if recipe.linear.reduce_range else 127,
-            divisors=divisors,
-        )
-        rewrites.update(MatMul=product, Gemm=product)
-    if _is_int8(recipe, "embedding", recipe.embedding, _EMBEDDING):
-        rewrites.update(Gather=_integer_lookup, Slice=_integer_lookup)
+    check_rules(recipe)
+    if any(rule.granularity == "block" for rule in (recipe.embedding, *recipe.layers.values())):
+        # Rows in blocks are joined again, for which the number of their axes must be known.
+        common.ShapeInferencePass()(model)
     graph = model.graph
+    matrices: dict[str, ir.Value] = {}
     for node in list(graph):
-        rewrite = rewrites.get(node.op_type)
-        if rewrite is None or not _fits(node):
+        place = (_LINEAR | _LOOKUPS).get(node.op_type)
+        if place is None or not _fits(node, place):
+            continue
+        kind = "linear" if node.op_type in _LINEAR else "embedding"
+        rule = recipe.rule_for(_value(node, place).name or "", kind)
+        check_rule(rule, kind, recipe.name)
+        if rule.precision == "float32":
             continue
         # An output's name is unique, which a node's need not be. It is freed first, so that what
         # stands in for the node can carry it on.
         output = node.outputs[0]
         name, output.name = output.name or "", None
-        new = rewrite(graph, node, name)
+        if kind == "linear":
+            new = _integer_product(graph, node, name, rule, divisors, matrices)
+        else:
+            new = _integer_lookup(graph, node, name, rule)
         graph.insert_before(node, new)
         replacement = new[-1].outputs[0]
         output.replace_all_uses_with(replacement, replace_graph_outputs=True)
@@ -94,48 +87,9 @@ def quantize_model(model: ir.Model, recipe: Recipe, divisors: Divisors = NO_DIVI
             del graph.initializers[value.name or ""]
 
 
-def int8_of(
-    weight: npt.NDArray[np.float32], axis: int, *, largest: int = 127
-) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float32]]:
-    """Symmetric int8: the largest magnitude along `axis` becomes `largest`, zero stays zero.
-
-    Args:
-        weight: float32, any shape.
-        axis: the axis that shares a scale.
-        largest: at most 127.
-
-    Returns:
-        int8 in [-largest, largest] of the same shape, and float32 scales with `axis` kept as 1, so
-        that their product is about `weight`. Zeros alone get the scale 1.
-
-    Raises:
-        UserError: a weight is not finite.
-    """
-    peaks = np.abs(weight).max(axis=axis, keepdims=True)
-    if not np.isfinite(peaks).all():
-        raise UserError("a weight is NaN or infinite", todo="train the model again")
-    scales = (peaks / np.float32(largest)).astype(np.float32)
-    # The smallest denormals divide to 0.
-    scales[scales == 0] = 1
-    # -128 has no positive twin, so it is not used.
-    return np.clip(np.rint(weight / scales), -largest, largest).astype(np.int8), scales
-
-
-def _is_int8(recipe: Recipe, kind: str, rule: WeightsRule, known: WeightsRule) -> bool:
-    if rule not in (_FLOAT, known):
-        asked = f"{rule.precision}, per {rule.granularity}, {rule.algorithm}"
-        can = f"{known.precision}, per {known.granularity}, {known.algorithm}"
-        raise UserError(
-            f"recipe {recipe.name} asks for {kind} weights as {asked}",
-            why=f"onnx has: {can}, or float32",
-        )
-    return rule == known
-
-
-def _fits(node: ir.Node) -> bool:
-    """Whether a node multiplies by, or looks up in, a float32 weight worth storing as int8."""
-    linear = node.op_type in ("MatMul", "Gemm")
-    weight = constant_of(node.inputs[1 if linear else 0])
+def _fits(node: ir.Node, place: int) -> bool:
+    """Whether a node multiplies by, or looks up in, a float32 weight worth storing as integers."""
+    weight = constant_of(node.inputs[place])
     if weight is None or weight.dtype != np.float32 or weight.ndim < 2:
         return False
     if min(weight.shape[-2:]) < _SMALLEST_AXIS and weight.size < LARGE_WEIGHT_ELEMENTS:
@@ -154,23 +108,29 @@ def _fits(node: ir.Node) -> bool:
 
 
 def _integer_product(
-    graph: ir.Graph, node: ir.Node, name: str, *, largest: int, divisors: Divisors
+    graph: ir.Graph,
+    node: ir.Node,
+    name: str,
+    rule: WeightsRule,
+    divisors: Divisors,
+    matrices: dict[str, ir.Value],
 ) -> list[ir.Node]:
+    """Nodes that stand in for a linear layer; `matrices` are those that are stored already."""
     source, weight = _value(node, 0), _value(node, 1)
+    own = weight.name or ""
     array = _array(weight)
     if node.attributes.get_int("transB", 0):
         array = array.T
     new = []
-    divisor = divisors.get((weight.name or "").removesuffix(".weight"))
+    divisor = divisors.get(own.removesuffix(".weight"))
     if divisor is not None:
         array = array * divisor[:, None]
         source, made = _divided(graph, source, divisor)
         new += made
-    stored = f"{weight.name}/int8"
-    if stored not in graph.initializers:
-        quantized, scales = int8_of(array, axis=0, largest=largest)
-        new_constant(graph, stored, quantized)
-        new_constant(graph, f"{weight.name}/scales", scales[0])
+    if own not in matrices:
+        store = int4_matrix if rule.precision == "int4" else int8_matrix
+        matrices[own], made = store(graph, own, array, rule)
+        new += made
     activation = next((n for n, _ in source.uses() if n.op_type == "DynamicQuantizeLinear"), None)
     if activation is None:
         activation = new_node(
@@ -179,12 +139,10 @@ def _integer_product(
         new.append(activation)
     integers, scale, zero_point = activation.outputs
     product = new_node(
-        "MatMulInteger",
-        [integers, graph.initializers[stored], zero_point],
-        f"{name}/MatMulInteger",
+        "MatMulInteger", [integers, matrices[own], zero_point], f"{name}/MatMulInteger"
     )
     cast = new_node("Cast", [product.outputs[0]], f"{name}/Cast", to=ir.DataType.FLOAT)
-    both = new_node("Mul", [scale, graph.initializers[f"{weight.name}/scales"]], f"{name}/scales")
+    both = new_node("Mul", [scale, graph.initializers[f"{own}/scales"]], f"{name}/scales")
     result = new_node("Mul", [cast.outputs[0], both.outputs[0]], name)
     new += [product, cast, both, result]
     if len(node.inputs) > 2 and node.inputs[2] is not None:  # Gemm's bias
@@ -207,22 +165,15 @@ def _divided(
     return node.outputs[0], [node]
 
 
-def _integer_lookup(graph: ir.Graph, node: ir.Node, name: str) -> list[ir.Node]:
+def _integer_lookup(graph: ir.Graph, node: ir.Node, name: str, rule: WeightsRule) -> list[ir.Node]:
     table = _value(node, 0)
-    stored = f"{table.name}/int8_rows"
-    if stored not in graph.initializers:
-        quantized, scales = int8_of(_array(table), axis=-1)
-        new_constant(graph, stored, quantized)
-        new_constant(graph, f"{table.name}/row_scales", scales)
-    parts = []
-    for part, suffix in ((stored, "rows"), (f"{table.name}/row_scales", "row_scales")):
-        where = [value for value in node.inputs[1:] if value is not None]
-        attributes = {key: attribute.value for key, attribute in node.attributes.items()}
-        inputs = [graph.initializers[part], *where]
-        parts.append(new_node(node.op_type, inputs, f"{name}/{suffix}", **attributes))
-    rows, scale = parts
-    cast = new_node("Cast", [rows.outputs[0]], f"{name}/Cast", to=ir.DataType.FLOAT)
-    return [rows, scale, cast, new_node("Mul", [cast.outputs[0], scale.outputs[0]], name)]
+    own, array = table.name or "", _array(table)
+    if rule.precision == "int8":
+        return int8_rows(graph, node, name, own, array)
+    shape = node.outputs[0].shape
+    if shape is None:
+        raise ValueError(f"the shape of {name} is not known")
+    return int4_rows(graph, node, name, own, array, rule, len(shape))
 
 
 def _value(node: ir.Node, index: int) -> ir.Value:

@@ -18,7 +18,7 @@ from export.recipes import Recipe, WeightsRule, recipes
 from export.reference import Reference, reference_from_model
 from export.targets import onnx as target
 from export.targets.base import WeightInfo
-from export.targets.onnx._quantize import int8_of
+from export.targets.onnx._int8 import int8_of
 from runtime.constants_digest import REST_ROLE
 from runtime.errors import UserError
 
