@@ -84,8 +84,7 @@ def make_artifacts(
         UserError: the format or the recipe cannot be had, a large weight is not stored as the
             recipe says, or a stored weight is not what the recipe makes of the reference's.
     """
-    scratch = staging.parent / f"{wanted.target.TARGET}_scratch"
-    scratch.mkdir()
+    scratch = scratch_of(wanted.target, staging)
     prepared: dict[str, Migrated] = {}
     made = [
         make_artifact(
@@ -102,6 +101,13 @@ def make_artifacts(
     ]
     shutil.rmtree(scratch)
     return made
+
+
+def scratch_of(target: Target, staging: Path) -> Path:
+    """The folder beside `staging` where a run keeps its float conversions, made if need be."""
+    scratch = staging.parent / f"{target.TARGET}_scratch"
+    scratch.mkdir(exist_ok=True)
+    return scratch
 
 
 def make_artifact(

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from export.artifacts import Wanted, moved_outliers
+from export.artifacts import Wanted, moved_outliers, scratch_of
 from export.bundle_writer import Facts
 from export.recipes import Recipe, WeightsRule
 from export.recipes.document import recipe_toml
@@ -74,8 +74,9 @@ def find_recipe(
         _facts(target, chosen, source, golden, facts),
     )
     note(f"  searching for {settings.wanted}; what is found out is kept in {state.folder}")
+    scratch = scratch_of(target, staging)
     with tempfile.TemporaryDirectory(dir=staging.parent) as place:
-        shop = Workshop(target, chosen, source, golden, facts, state, staging, Path(place))
+        shop = Workshop(target, chosen, source, golden, facts, state, staging, Path(place), scratch)
         tried = walk_recipes(recipes, _predicted(recipes, source), settings, shop.attempt)
         mixable = _mixable(target, recipes, chosen, source.lengths)
         if mixable and _is_worth_mixing(tried, mixable, settings):

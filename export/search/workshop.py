@@ -42,6 +42,7 @@ class Workshop:
         state: State,
         tokenizer: Path,
         place: Path,
+        scratch: Path,
     ) -> None:
         """Set up.
 
@@ -54,6 +55,8 @@ class Workshop:
             state: what is known already; it is added to.
             tokenizer: folder with the tokenizer's files and nothing else.
             place: an empty folder, which the caller removes.
+            scratch: as `export.artifacts.scratch_of`, so that what is converted here need not be
+                converted again for the bundle.
         """
         self.target = target
         self.source = source
@@ -64,8 +67,7 @@ class Workshop:
         self._golden = golden
         self._facts = facts
         self._folder = place / "candidate"
-        self._scratch = place / "scratch"
-        self._scratch.mkdir()
+        self._scratch = scratch
         shutil.copytree(tokenizer, self._folder)
 
     def attempt(self, recipe: Recipe, most: int | None = None) -> Trial:
