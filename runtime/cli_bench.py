@@ -11,7 +11,6 @@ from rich.markup import escape
 from runtime.bench.contestants import Contestant, contestants_of
 from runtime.bench.conversions import Workshop, checked_checkpoint, kept_checkpoint
 from runtime.bench.document import bench_document
-from runtime.bench.environments import peers_folder
 from runtime.bench.peers import ALL, DEFAULT_LIST, NONE, chosen, read_peers
 from runtime.bench.plan import LENGTHS, THREADS, BenchPlan
 from runtime.bench.run import run_bench
@@ -20,6 +19,7 @@ from runtime.bundle import Bundle, open_bundle
 from runtime.console import err, note, out, progress_bar
 from runtime.errors import UserError
 from runtime.files import canonical_json, write_atomically
+from runtime.provisioning.cache import cache_folder
 
 
 def bench_command(
@@ -137,7 +137,7 @@ def _peers(
     workshop = Workshop(
         listed=listed,
         home=DEFAULT_LIST.parent,
-        folder=peers_folder(),
+        folder=cache_folder("peers"),
         checkpoint=folder,
         bundle=bundle,
         export_python=export_python,

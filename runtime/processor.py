@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from contextlib import suppress
 from pathlib import Path
 
 _CPUINFO = Path("/proc/cpuinfo")
@@ -40,13 +41,25 @@ def architecture_of(machine: str) -> str:
 
 def features() -> tuple[str, ...]:
     """Instruction sets that int8 results depend on; empty where the system does not tell."""
-    try:
-        lines = _CPUINFO.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return ()
-    for line in lines:
-        name, _, value = line.partition(":")
-        if name.strip() in ("flags", "Features"):
-            there = set(value.split())
-            return tuple(feature for feature in _FEATURES if feature in there)
-    return ()
+    there = flags()
+    return tuple(feature for feature in _FEATURES if feature in there)
+
+
+def flags() -> frozenset[str]:
+    """Everything that Linux says of a core, such as ``avx2`` or ``hypervisor``."""
+    return frozenset((_cpuinfo("flags") or _cpuinfo("Features")).split())
+
+
+def processor_name() -> str:
+    """Its maker's name for it; ``unknown`` where the system does not tell."""
+    return _cpuinfo("model name") or platform.processor() or "unknown"
+
+
+def _cpuinfo(name: str) -> str:
+    """The first value of a name; empty where there is none."""
+    with suppress(OSError):
+        for line in _CPUINFO.read_text(encoding="utf-8", errors="replace").splitlines():
+            key, _, value = line.partition(":")
+            if key.strip() == name:
+                return value.strip()
+    return ""

@@ -17,9 +17,9 @@ from android_demo.toolchain.debian_tools import AndroidTools, complaint
 from android_demo.toolchain.downloads import Say, android_cache, filled, quiet
 from android_demo.toolchain.kotlin import KotlinTools, Module, compile_module
 from android_demo.toolchain.projects import CORE, DEMO
-from runtime.emulation.tools import run_tool
 from runtime.errors import UserError
 from runtime.files import files_below, sha256_of
+from runtime.provisioning.tools import run_tool
 
 LITERT_API = DEMO / "toolchain" / "litert_api"
 _SECONDS = 600

@@ -34,10 +34,10 @@ from android_demo.toolchain.downloads import Say, quiet
 from android_demo.toolchain.kotlin import KotlinTools
 from android_demo.toolchain.pages import page_problems
 from runtime.bundle import MANIFEST
-from runtime.emulation.tools import run_tool
 from runtime.errors import UserError
 from runtime.files import sha256_of
 from runtime.manifest import ArtifactSpec, FileSpec, Manifest
+from runtime.provisioning.tools import run_tool
 
 PACKAGES = ("dev/mobileexport/",)
 _TESTS = ("org/junit/", "junit/", "androidx/test/", "org/hamcrest/")

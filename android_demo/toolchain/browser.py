@@ -20,8 +20,8 @@ from android_demo.toolchain.downloads import Say, ToolUnavailableError, quiet
 from android_demo.toolchain.jvm import Answer
 from android_demo.toolchain.web import build_site
 from android_demo.toolchain.web_server import served
-from runtime.emulation.tools import run_tool
 from runtime.errors import UserError
+from runtime.provisioning.tools import run_tool
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from android_demo.toolchain.downloads import Say, debian_folder, quiet
-from runtime.emulation.tools import run_tool
 from runtime.errors import UserError
+from runtime.provisioning.tools import run_tool
 
 _BUILD_TOOLS = "usr/lib/android-sdk/build-tools/debian"
 _JARS = "usr/share/java"

@@ -21,10 +21,11 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from android_demo.toolchain.pins import DebianPin, WheelPin, pins
-from runtime.emulation.apt import missing_tools, private_apt, unpack
-from runtime.emulation.cache import cache_folder, install, is_current, placed_by_hand
-from runtime.emulation.tools import run_tool
 from runtime.errors import UserError
+from runtime.provisioning.apt import missing_tools, private_apt, unpack
+from runtime.provisioning.cache import cache_folder, install, is_current, placed_by_hand
+from runtime.provisioning.pip import pip_reason
+from runtime.provisioning.tools import run_tool
 
 Say = Callable[[str], None]
 
@@ -107,7 +108,7 @@ def debian_folder(name: str, say: Say = quiet) -> Path:
 
 
 def filled(folder: Path, request: dict[str, str], fill: Callable[[Path], None]) -> Path:
-    """A folder that holds what is asked for; `runtime.emulation.cache.install`, one at a time.
+    """A folder that holds what is asked for; `runtime.provisioning.cache.install`, one at a time.
 
     Two programs that want the same folder do not both do the work; one that was filled by hand
     is used as it is.
@@ -232,15 +233,10 @@ def _debian_architecture() -> str:
 
 
 def _refusal(what: str, program: str, said: str) -> UserError:
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
-    wrong = [line for line in lines if line.startswith("ERROR:")] or lines or ["nothing"]
-    telling = next((line for line in lines if any(n in line for n in _NETWORK)), None)
-    if telling is not None:
+    if any(sign in said for sign in _NETWORK):
         return ToolUnavailableError(
             f"{what} cannot be fetched",
             why="there is no connection to the registry",
             todo="connect to a network and run this again; it is fetched once",
         )
-    return UserError(
-        f"{what} cannot be fetched", why=f"{program} says: {wrong[-1].removeprefix('ERROR: ')}"
-    )
+    return UserError(f"{what} cannot be fetched", why=f"{program} says: {pip_reason(said)}")

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from android_demo.toolchain.kotlin import KotlinTools
-from runtime.emulation.tools import run_tool
 from runtime.errors import UserError
+from runtime.provisioning.tools import run_tool
 
 _RUNNER = "org.junit.runner.JUnitCore"
 # How a class file refers to the annotation, whatever the test is called.

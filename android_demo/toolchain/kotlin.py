@@ -22,9 +22,9 @@ from android_demo.toolchain.downloads import (
     wheel_folder,
 )
 from android_demo.toolchain.pins import pins
-from runtime.emulation.tools import run_tool
 from runtime.errors import UserError
 from runtime.files import sha256_of
+from runtime.provisioning.tools import run_tool
 
 _COMPILER = "org.jetbrains.kotlin.cli.jvm.K2JVMCompiler"
 # The compiler lives for seconds: only the first stage of just-in-time compilation pays.

@@ -21,10 +21,10 @@ from android_demo.toolchain.downloads import (
 )
 from android_demo.toolchain.projects import DEMO
 from runtime.bundle import MANIFEST, open_bundle, resolve_inside
-from runtime.emulation.tools import run_tool
 from runtime.errors import UserError
 from runtime.files import files_below, sha256_of
 from runtime.manifest import Manifest
+from runtime.provisioning.tools import run_tool
 
 WEB = DEMO / "web"
 FORMATS = ("onnx", "tflite")

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -23,14 +22,15 @@ from pathlib import Path
 from typing import Any
 
 from runtime.bench.contestants import Contestant
-from runtime.bench.environments import clean_environment, installed_versions, interpreter
 from runtime.bench.peers import ConversionSpec, PeerList, PeerSpec
 from runtime.bench.process import backend_script
 from runtime.bundle import GOLDEN, Bundle
-from runtime.emulation.cache import install
 from runtime.errors import UserError
 from runtime.files import sha256_of
 from runtime.processor import architecture, features
+from runtime.provisioning.cache import install
+from runtime.provisioning.environments import clean_environment, installed_versions, interpreter
+from runtime.provisioning.tools import run_tool
 
 Say = Callable[[str], None]
 _CONVERT_SECONDS = 1800
@@ -223,19 +223,14 @@ class Workshop:
         request: Mapping[str, Any],
     ) -> None:
         self.say(f"converting the peer {name} (once)")
-        command = [str(python), "-P", str(self.home / spec.script)]
-        command.append(json.dumps({**request, "out": str(out)}))
         try:
-            done = subprocess.run(  # noqa: S603 - a list, and no shell
-                command,
-                capture_output=True,
-                text=True,
-                errors="replace",
+            done = run_tool(
+                str(python),
+                *("-P", self.home / spec.script, json.dumps({**request, "out": str(out)})),
+                environment=clean_environment(),
                 timeout=_CONVERT_SECONDS,
-                check=False,
-                env=clean_environment(),
             )
-        except (OSError, subprocess.TimeoutExpired) as error:
+        except UserError as error:
             raise UserError(f"the conversion {name} did not end", why=str(error)) from error
         if done.returncode:
             lines = done.stderr.strip().splitlines() or [f"status {done.returncode}"]

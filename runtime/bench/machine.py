@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from runtime.processor import architecture, features
+from runtime.processor import architecture, features, flags, processor_name
 
 _PROC = Path("/proc")
 _CPUFREQ = Path("/sys/devices/system/cpu/cpu0/cpufreq")
@@ -56,15 +56,14 @@ class BenchMachine:
 def bench_machine(seconds: float = _LOOK_SECONDS) -> BenchMachine:
     """This machine, watched for so many seconds while this program does nothing."""
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan")
-    words = _line(_PROC / "cpuinfo", "flags").split()
     return BenchMachine(
         architecture=architecture(),
-        processor=_line(_PROC / "cpuinfo", "model name") or platform.processor() or "unknown",
+        processor=processor_name(),
         features=features(),
         cores=_cores(),
         memory_bytes=int((_line(_PROC / "meminfo", "MemTotal") or "0 kB").split()[0]) * 1024,
         governor=_text(_CPUFREQ / "scaling_governor") or "unknown",
-        virtual="hypervisor" in words,
+        virtual="hypervisor" in flags(),
         system=f"{platform.system()} {platform.release()}",
         load=load,
         busy_share=_busy_share(seconds),

@@ -10,26 +10,13 @@ from typing import Any
 
 from runtime.bench.contestants import ROOT
 from runtime.errors import BundleError, UserError
+from runtime.provisioning.environments import EnvironmentSpec
 from runtime.strict_json import read_dataclass
 
 PEERS_SCHEMA = 1
 # Two packages of one distribution lie side by side; only the path is used.
 DEFAULT_LIST = ROOT / "export" / "peers" / "peers.toml"
 ALL, NONE = "all", "none"
-
-
-@dataclass(frozen=True, slots=True)
-class EnvironmentSpec:
-    """Where a peer's programs run.
-
-    Attributes:
-        requirements: exact versions for pip, all of them; none for the environment that makes
-            bundles, which is there already.
-        modules: what the interpreter must be able to find, checked before anything runs.
-    """
-
-    requirements: tuple[str, ...]
-    modules: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)

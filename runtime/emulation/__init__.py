@@ -2,5 +2,5 @@
 
 int8 arithmetic differs between processors, so a gate that passed on the machine of a developer says
 little of a phone. Nothing here needs root, and nothing on the host is changed: all lies in one
-folder, see `runtime.emulation.cache`.
+folder, see `runtime.provisioning.cache`.
 """

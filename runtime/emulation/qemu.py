@@ -12,10 +12,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from runtime.emulation.apt import private_apt, unpack
-from runtime.emulation.cache import cache_folder, install, is_current, placed_by_hand
-from runtime.emulation.tools import run_tool
 from runtime.errors import UserError
+from runtime.provisioning.apt import private_apt, unpack
+from runtime.provisioning.cache import cache_folder, install, is_current, placed_by_hand
+from runtime.provisioning.tools import run_tool
 
 LOWEST = (10, 0)
 
@@ -50,7 +50,10 @@ def find_qemu(program: str) -> Qemu | None:
         program: such as ``qemu-aarch64``; on PATH ``qemu-aarch64-static`` counts too.
     """
     installed = [shutil.which(name) for name in (program, f"{program}-static")]
-    for path in (cache_folder() / "qemu" / program, *(Path(name) for name in installed if name)):
+    for path in (
+        cache_folder("emulation") / "qemu" / program,
+        *(Path(name) for name in installed if name),
+    ):
         if path.is_file() and (version := version_of(path)) and recent_enough(version):
             return Qemu(path, version)
     return None
@@ -88,7 +91,7 @@ def get_qemu(program: str, say: Callable[[str], None] = lambda _: None) -> Qemu:
     """
     if (found := find_qemu(program)) is not None:
         return found
-    folder = cache_folder() / "qemu"
+    folder = cache_folder("emulation") / "qemu"
     request = {"package": _PACKAGE, "release": _RELEASE, "programs": " ".join(_PROGRAMS)}
     if is_current(folder, request) or placed_by_hand(folder):
         raise UserError(

@@ -13,12 +13,13 @@ from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as version_of
 from pathlib import Path
 
-from runtime.emulation.apt import private_apt, unpack
-from runtime.emulation.cache import cache_folder, install, is_current, placed_by_hand
 from runtime.emulation.process import why_it_ended
 from runtime.emulation.qemu import Qemu
-from runtime.emulation.tools import run_tool
 from runtime.errors import UserError
+from runtime.provisioning.apt import private_apt, unpack
+from runtime.provisioning.cache import cache_folder, install, is_current, placed_by_hand
+from runtime.provisioning.pip import pip_reason
+from runtime.provisioning.tools import run_tool
 
 # Debian's releases by their Python. An older Python has wheels of more versions.
 _RELEASES = {(3, 11): "bookworm", (3, 13): "trixie"}
@@ -113,7 +114,7 @@ def get_rootfs(qemu: Qemu, say: Callable[[str], None] = lambda _: None) -> Rootf
     Raises:
         UserError: it cannot be made; says what to place where.
     """
-    folder = cache_folder() / "arm64"
+    folder = cache_folder("emulation") / "arm64"
     release, wheels = release_for(sys.version_info[:2]), wheels_like_here()
     request = {"release": release, "system": " ".join(_SYSTEM), "wheels": " ".join(wheels)}
     if placed_by_hand(folder) or is_current(folder, request):
@@ -159,7 +160,4 @@ def _try(qemu: Qemu, root: Rootfs, wheels: tuple[str, ...]) -> None:
 def _pip(release: str, wheels: tuple[str, ...], target: Path) -> None:
     done = run_tool(sys.executable, "-m", "pip", *pip_arguments(release, wheels, target))
     if done.returncode:
-        wrong = [line for line in done.stderr.splitlines() if line.startswith("ERROR:")]
-        # The last one names the requirement; those before it list every version there is.
-        reason = (wrong or done.stderr.splitlines() or ["it does not say why"])[-1]
-        raise UserError("pip found no wheels for arm64", why=reason.removeprefix("ERROR:").strip())
+        raise UserError("pip found no wheels for arm64", why=pip_reason(done.stderr))

@@ -23,8 +23,8 @@ from android_demo.toolchain.downloads import (
     wheel_folder,
 )
 from android_demo.toolchain.pins import DebianPin, Pins, WheelPin, pins
-from runtime.emulation.apt_sources import OVERRIDE
 from runtime.errors import UserError
+from runtime.provisioning.apt_sources import OVERRIDE
 
 from support import ROOT
 

@@ -38,3 +38,14 @@ def test_one_name_per_architecture(
 ) -> None:
     monkeypatch.setattr("platform.machine", lambda: machine)
     assert processor.architecture() == name
+
+
+def test_its_name_and_every_flag_are_read_from_the_same_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cpuinfo").write_text(
+        "model name\t: A Chip\nflags\t\t: avx2 hypervisor\n\nflags\t: x\n"
+    )
+    monkeypatch.setattr(processor, "_CPUINFO", tmp_path / "cpuinfo")
+    assert processor.processor_name() == "A Chip"
+    assert processor.flags() == {"avx2", "hypervisor"}

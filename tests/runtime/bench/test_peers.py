@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 
 from runtime.bench.conversions import Workshop, checked_checkpoint, kept_checkpoint
-from runtime.bench.environments import installed_versions, interpreter
 from runtime.bench.peers import (
     DEFAULT_LIST,
     ConversionSpec,
@@ -25,6 +24,7 @@ from runtime.bench.peers import (
 )
 from runtime.bundle import Bundle
 from runtime.errors import UserError
+from runtime.provisioning.environments import installed_versions, interpreter
 
 CONVERT = """
 import json, pathlib, sys

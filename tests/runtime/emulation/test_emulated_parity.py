@@ -12,17 +12,17 @@ from typer.testing import CliRunner
 
 from runtime.bundle import GOLDEN, Bundle
 from runtime.cli_emulate import emulate_command
-from runtime.emulation.cache import cache_folder
 from runtime.emulation.driver import emulate
 from runtime.emulation.qemu import LOWEST, find_qemu
 from runtime.errors import UserError
 from runtime.golden import Golden, read_golden
 from runtime.parity.evidence import Evidence
 from runtime.parity.run import run_artifact, session_settings
+from runtime.provisioning.cache import cache_folder
 
 FETCH = os.environ.get("MOBILE_EXPORT_EMULATION") == "1"
 # Tests may change the folder that they run in.
-CACHE = cache_folder()
+CACHE = cache_folder("emulation")
 needs_arm64 = pytest.mark.skipif(
     not FETCH and not ((CACHE / "arm64").is_dir() and find_qemu("qemu-aarch64")),
     reason="the emulator is not set up: parity emulate --setup-only, or MOBILE_EXPORT_EMULATION=1",

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from runtime.emulation import apt_sources, qemu
+from runtime.emulation import qemu
 from runtime.emulation.qemu import find_qemu, get_qemu, parse_version, recent_enough
 from runtime.errors import UserError
+from runtime.provisioning import apt_sources
 
 DEBIANS = "qemu-aarch64 version 10.0.13 (Debian 1:10.0.13+ds-0+deb13u1)\nCopyright (c) 2003-2025\n"
 

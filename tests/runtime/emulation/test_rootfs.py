@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from runtime.emulation import apt_sources
 from runtime.emulation.qemu import Qemu
 from runtime.emulation.rootfs import (
     Rootfs,
@@ -16,6 +15,7 @@ from runtime.emulation.rootfs import (
     wheels_like_here,
 )
 from runtime.errors import UserError
+from runtime.provisioning import apt_sources
 
 NOT_NEEDED = Qemu(Path("/nowhere/qemu-aarch64"), "10.0.0")
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from runtime.emulation import apt_sources
-from runtime.emulation.apt_sources import (
+from runtime.provisioning import apt_sources
+from runtime.provisioning.apt_sources import (
     AptSource,
     debian_archives,
     parse_deb822,

@@ -43,6 +43,7 @@ def run_tool(
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
+            errors="replace",
             check=False,
             timeout=timeout,
         )

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from runtime.emulation import apt as apt_module
-from runtime.emulation.apt import private_apt, unpack
-from runtime.emulation.apt_sources import OVERRIDE, AptSource
 from runtime.errors import UserError
+from runtime.provisioning import apt as apt_module
+from runtime.provisioning.apt import private_apt, unpack
+from runtime.provisioning.apt_sources import OVERRIDE, AptSource
 
 needs_apt = pytest.mark.skipif(shutil.which("apt-get") is None, reason="needs Debian's apt")
 NOBODY_ANSWERS = "http://localhost:9/debian"

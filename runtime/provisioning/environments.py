@@ -1,27 +1,37 @@
-"""Peers' Python environments: each made once from exact versions, with pip as its only network."""
+"""Python environments of exact versions, each made once, with pip as the only network."""
 
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
-from runtime.bench.peers import EnvironmentSpec
-from runtime.emulation.cache import cache_folder, install
 from runtime.errors import UserError
+from runtime.provisioning.cache import install
+from runtime.provisioning.pip import pip_reason
+from runtime.provisioning.tools import run_tool
 
 Say = Callable[[str], None]
 _INSTALL_SECONDS = 1800
 _LOOK_SECONDS = 60
 
 
-def peers_folder() -> Path:
-    """``$MOBILE_EXPORT_CACHE/peers``, or ``build/peers`` below the current folder."""
-    return cache_folder("peers")
+@dataclass(frozen=True, slots=True)
+class EnvironmentSpec:
+    """What an environment holds.
+
+    Attributes:
+        requirements: exact versions for pip, all of them; none for the environment that makes
+            bundles, which is there already.
+        modules: what the interpreter must be able to find, checked before anything runs.
+    """
+
+    requirements: tuple[str, ...]
+    modules: tuple[str, ...]
 
 
 def interpreter(
@@ -37,7 +47,7 @@ def interpreter(
     Args:
         name: of the environment.
         spec: its packages.
-        folder: of all peers; the environment lies below it.
+        folder: the environment lies in ``environments/NAME`` below it.
         export_python: the interpreter that makes bundles; None takes this one.
         say: called with one line before packages are fetched.
 
@@ -87,21 +97,29 @@ def installed_versions(python: Path, modules: Sequence[str]) -> tuple[str, ...]:
         "    try: print(name, version(name))\n"
         "    except PackageNotFoundError: print(name)"
     )
-    said = _run([str(python), "-P", "-c", code, *modules], f"{python} cannot be run", _LOOK_SECONDS)
-    return tuple(said.splitlines())
+    return tuple(_asked(python, code, modules).splitlines())
+
+
+def clean_environment() -> Mapping[str, str]:
+    """This program's variables without those that would lead another Python to its packages."""
+    own = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
+    return {name: value for name, value in os.environ.items() if name not in own}
 
 
 def _make(home: Path, *, name: str, requirements: Sequence[str], say: Say) -> None:
-    say(f"installing {len(requirements)} packages for the peer environment {name} (once)")
+    say(f"installing {len(requirements)} packages for the environment {name} (once)")
     venv = home / "venv"
-    _run([sys.executable, "-m", "venv", str(venv)], f"the environment {name} cannot be made")
+    _run(Path(sys.executable), "-m", "venv", venv, what=f"the environment {name} cannot be made")
     wanted = home / "requirements.txt"
     wanted.write_text("\n".join(requirements) + "\n", encoding="utf-8")
     # Every version is in the list, so nothing may be chosen by a resolver; scripts are not run, so
     # that they name a folder that is moved does not matter.
-    command = [str(venv / "bin" / "python"), "-m", "pip", "install", "--quiet", "--no-deps"]
-    command += ["--disable-pip-version-check", "--requirement", str(wanted)]
-    _run(command, f"pip could not install the environment {name}")
+    _run(
+        venv / "bin" / "python",
+        *("-m", "pip", "install", "--quiet", "--no-deps", "--disable-pip-version-check"),
+        *("--requirement", wanted),
+        what=f"pip could not install the environment {name}",
+    )
 
 
 def _missing_modules(python: Path, modules: Sequence[str]) -> list[str]:
@@ -109,30 +127,20 @@ def _missing_modules(python: Path, modules: Sequence[str]) -> list[str]:
         "import importlib.util as u, sys\n"
         "print(*[m for m in sys.argv[1:] if u.find_spec(m) is None])"
     )
-    said = _run([str(python), "-P", "-c", code, *modules], f"{python} cannot be run", _LOOK_SECONDS)
-    return said.split()
+    return _asked(python, code, modules).split()
 
 
-def _run(command: Sequence[str], what: str, seconds: float = _INSTALL_SECONDS) -> str:
+def _asked(python: Path, code: str, arguments: Sequence[str]) -> str:
+    """What a line of code prints; -P, so that nothing in the current folder is imported."""
+    what = f"{python} cannot be run"
+    return _run(python, "-P", "-c", code, *arguments, what=what, seconds=_LOOK_SECONDS)
+
+
+def _run(python: Path, *arguments: str | Path, what: str, seconds: float = _INSTALL_SECONDS) -> str:
     try:
-        done = subprocess.run(  # noqa: S603 - a list, and no shell
-            list(command),
-            capture_output=True,
-            text=True,
-            timeout=seconds,
-            check=False,
-            env=clean_environment(),
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
+        done = run_tool(str(python), *arguments, environment=clean_environment(), timeout=seconds)
+    except UserError as error:
         raise UserError(what, why=str(error)) from error
     if done.returncode:
-        lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR:")]
-        lines = lines or done.stderr.strip().splitlines() or [f"status {done.returncode}"]
-        raise UserError(what, why=lines[-1].removeprefix("ERROR:").strip())
+        raise UserError(what, why=pip_reason(done.stderr))
     return done.stdout
-
-
-def clean_environment() -> Mapping[str, str]:
-    """This program's variables without those that would lead another Python to its packages."""
-    own = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
-    return {name: value for name, value in os.environ.items() if name not in own}

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.emulation.cache import cache_folder, install, is_current, placed_by_hand
+from runtime.provisioning.cache import cache_folder, install, is_current, placed_by_hand
 
 ASKED = {"wheels": "numpy==2.3.5"}
 
@@ -16,9 +16,9 @@ def fill(folder: Path) -> None:
 
 def test_where_it_lies(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("MOBILE_EXPORT_CACHE", str(tmp_path))
-    assert cache_folder() == tmp_path / "emulation"
+    assert cache_folder("emulation") == tmp_path / "emulation"
     monkeypatch.delenv("MOBILE_EXPORT_CACHE")
-    assert cache_folder() == Path.cwd() / "build" / "emulation"
+    assert cache_folder("emulation") == Path.cwd() / "build" / "emulation"
 
 
 def test_the_second_call_does_nothing(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from runtime.files import canonical_json
 _STAMP = "stamp.json"
 
 
-def cache_folder(room: str = "emulation", build: Path = Path("build")) -> Path:
+def cache_folder(room: str, build: Path = Path("build")) -> Path:
     """``$MOBILE_EXPORT_CACHE/ROOM``, or without that variable ``build/ROOM``.
 
     Args:

@@ -14,9 +14,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from runtime.emulation.apt_sources import AptSource, debian_archives, read_sources
-from runtime.emulation.tools import run_tool
 from runtime.errors import UserError
+from runtime.provisioning.apt_sources import AptSource, debian_archives, read_sources
+from runtime.provisioning.tools import run_tool
 
 _TIMEOUT = 1800
 
