@@ -60,7 +60,7 @@ help: ## show this
 	@echo '  FINETUNE=auto|always|never   when an export fine-tunes first (default auto)'
 	@echo '  EPOCHS= BATCH_SIZE= LEARNING_RATE= ACCUMULATION= PATIENCE= CLASS_WEIGHTS=balanced'
 	@echo '  TUNING=head PRECISION=bfloat16 COMPILE=1 TENSORBOARD=FOLDER BASELINES=none   for training'
-	@echo '  PROCESSES=2 FRESH=1      finetune in several processes; throw an interrupted run away'
+	@echo '  PROCESSES=2 FRESH=1      finetune in several processes; throw an interrupted run away; convert anew'
 	@echo '  MAX_LENGTH= TEXT_COLUMN= LABEL_COLUMNS= LABELS= LABEL_NAMES=   see: make export ARGS=--help'
 	@echo '  DEPLOYMENT_TARGET=iOS16|iOS17|iOS18 SHAPES=fixed|enumerated|range LAYOUT=default|ane'
 	@echo '  OUTPUTS=logits|classifier COMPUTE_PRECISION=float16|float32 AUTHOR= LICENSE=   for Core ML'

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from export.content_cache import ContentCache
 from export.outliers.migrate import Migrated, migrated
 from export.recipes import Recipe
-from export.reference import Reference, reference_logits
+from export.reference import Reference
+from export.reference_cache import cached_logits
 from export.reference_trace import trace_reference
 from export.targets.base import (
     Description,
@@ -153,7 +155,7 @@ def make_artifact(
     elif effective is not None:
         own = effective_reference(source.reference, effective)
         with stage(f"PyTorch with the weights of {recipe.file}"), progress_bar("split") as bar:
-            logits = _effective_logits(own, golden, bar)
+            logits = _effective_logits(own, golden, source.cache, bar)
             if traced:
                 lengths = description.lengths or source.lengths
                 trace = trace_reference(own, golden, lengths, source.pad_id, artifact=recipe.file)
@@ -207,15 +209,12 @@ def _is_reference(effective: Effective, reference: Reference) -> bool:
 
 
 def _effective_logits(
-    own: Reference, golden: Golden, progress: Callable[[int, int], None]
+    own: Reference, golden: Golden, cache: ContentCache, progress: Callable[[int, int], None]
 ) -> EffectiveLogits:
     """PyTorch float32 with the weights that the artifact uses, on the cases of `split_rows`."""
     rows = split_rows(golden)
-    logits = reference_logits(
-        own,
-        [golden.cases[row].input_ids for row in rows],
-        progress=progress,
-    )
+    ids = [golden.cases[row].input_ids for row in rows]
+    logits = cached_logits(own, ids, cache, progress=progress)
     return EffectiveLogits(rows, logits)
 
 

@@ -137,6 +137,14 @@ def export(
     compile_: options.Compile = False,
     save_every: options.SaveEvery = None,
     fresh: options.Fresh = False,
+    no_cache: Annotated[
+        bool,
+        typer.Option(
+            "--no-cache",
+            help="Convert anew and keep nothing; as --fresh does. Otherwise float conversions and "
+            "PyTorch's answers are kept below build/ under a hash of all they depend on.",
+        ),
+    ] = False,
     tensorboard: options.Tensorboard = None,
     baselines: options.Baselines = "all",
     prune_vocab: options.PruneVocab = "",
@@ -172,6 +180,7 @@ def export(
     Exit status: 0 the gate is green and the bundle is there, 1 the gate failed, 2 it could not be
     made or not be judged.
     """
+    from export import content_cache
     from export.pipeline import ExportSettings, export_bundle
     from export.pooling import EmbeddingSettings
     from export.search.settings import search_settings
@@ -231,6 +240,7 @@ def export(
         author=author,
         license=license_,
         version=model_version,
+        cache=content_cache.NO_CACHE if no_cache or fresh else content_cache.usual_cache(),
     )
     exported = export_bundle(settings)
     _print_export(exported)

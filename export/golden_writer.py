@@ -10,9 +10,11 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from export.awkward import AWKWARD_TEXTS, AWKWARD_VERSION, edge_texts
-from export.boundary import BOUNDARY_TEXTS, boundary_texts
+from export.boundary import BOUNDARY_TEXTS
+from export.content_cache import NO_CACHE, ContentCache
 from export.data.task import Example
-from export.reference import Reference, reference_logits
+from export.reference import Reference
+from export.reference_cache import cached_boundary_texts, cached_logits
 from export.unlabelled import choose_by_hash
 from runtime.golden import AWKWARD, BOUNDARY, UNLABELLED, VALIDATION, Golden, GoldenCase
 from runtime.manifest import TaskSpec, TokenizerSpec
@@ -32,6 +34,7 @@ def golden_from_reference(
     lengths: tuple[int, ...],
     *,
     unlabelled: tuple[str, ...] = (),
+    cache: ContentCache = NO_CACHE,
     progress: Callable[[int, int], None] | None = None,
 ) -> Golden:
     """Tokenize with the bundle's own tokenizer files and run the reference.
@@ -43,6 +46,7 @@ def golden_from_reference(
         validation: labelled texts; label indices are the model's.
         lengths: sequence lengths whose edges must be met.
         unlabelled: further natural texts.
+        cache: of earlier runs' logits.
         progress: called with (done, total).
     """
     path = tokenizer_folder / spec.file
@@ -60,7 +64,8 @@ def golden_from_reference(
         _case(f"{AWKWARD}/{name}", AWKWARD, text, tokenizer, None)
         for name, text in (AWKWARD_TEXTS | edges).items()
     ]
-    logits = reference_logits(reference, [case.input_ids for case in cases], progress=progress)
+    ids = [case.input_ids for case in cases]
+    logits = cached_logits(reference, ids, cache, progress=progress)
     return Golden(cases=tuple(cases), reference=logits, awkward_version=AWKWARD_VERSION)
 
 
@@ -71,6 +76,7 @@ def with_boundary(
     task: TaskSpec,
     *,
     count: int = BOUNDARY_TEXTS,
+    cache: ContentCache = NO_CACHE,
 ) -> Golden:
     """Add texts near the reference's decision boundary, made from the natural texts.
 
@@ -80,14 +86,16 @@ def with_boundary(
         tokenizer: the bundle's.
         task: tells what a decision is.
         count: how many to make; `boundary_texts` tells when there are fewer.
+        cache: of earlier runs' texts and logits.
     """
     natural = np.concatenate([golden.rows(VALIDATION), golden.rows(UNLABELLED)])
-    texts = boundary_texts(
+    texts = cached_boundary_texts(
         reference,
         tokenizer,
         task,
         [golden.cases[row].text for row in natural],
         golden.reference[natural],
+        cache,
         count=count,
         taken={case.text for case in golden.cases},
     )
@@ -95,7 +103,7 @@ def with_boundary(
         _case(f"{BOUNDARY}/{i}", BOUNDARY, text, tokenizer, None) for i, text in enumerate(texts)
     )
     # One by one as for every other case; the search itself ran in batches.
-    logits = reference_logits(reference, [case.input_ids for case in cases])
+    logits = cached_logits(reference, [case.input_ids for case in cases], cache)
     return replace(
         golden,
         cases=golden.cases + cases,

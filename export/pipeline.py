@@ -18,6 +18,7 @@ from export.checkpoint import (
     load_tokenizer,
     read_checkpoint,
 )
+from export.content_cache import NO_CACHE, ContentCache
 from export.data import DataSettings, load_dataset
 from export.data.report import describe_data
 from export.data.task import TextDataset
@@ -86,6 +87,7 @@ class ExportSettings:
         vectors: how the artifacts make sentence vectors; None makes classifiers.
         search: bounds within which one recipe, or a mixture of several, is looked for; None makes
             an artifact of each recipe.
+        cache: float conversions and PyTorch's answers of earlier runs.
     """
 
     targets: tuple[str, ...]
@@ -104,6 +106,7 @@ class ExportSettings:
     shrink: ShrinkSettings | None = None
     vectors: EmbeddingSettings | None = None
     search: SearchSettings | None = None
+    cache: ContentCache = NO_CACHE
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,6 +241,7 @@ def export_bundle(settings: ExportSettings) -> Exported:
             pad_side=spec.pad_side,
             metadata=_metadata(settings, facts),
             calibration=_calibration(dataset, TextTokenizer(staging / spec.file, spec)),
+            cache=settings.cache,
         )
         if settings.search is not None:
             (only,) = chosen
@@ -343,12 +347,20 @@ def _golden(
     lengths = lengths_up_to(spec.max_length)
     with stage("PyTorch float32 reference"), progress_bar("reference") as progress:
         golden = golden_from_reference(
-            reference, staging, spec, validation, lengths, unlabelled=unlabelled, progress=progress
+            reference,
+            staging,
+            spec,
+            validation,
+            lengths,
+            unlabelled=unlabelled,
+            cache=settings.cache,
+            progress=progress,
         )
     if task.gives_vectors:
         return golden
     with stage("texts near the decision boundary"):
-        golden = with_boundary(golden, reference, TextTokenizer(staging / spec.file, spec), task)
+        texts = TextTokenizer(staging / spec.file, spec)
+        golden = with_boundary(golden, reference, texts, task, cache=settings.cache)
     if (found := len(golden.rows(BOUNDARY))) < BOUNDARY_TEXTS:
         note(f"  {found} instead of {BOUNDARY_TEXTS}: this model is seldom nearly undecided")
     return golden

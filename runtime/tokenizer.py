@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -51,6 +52,11 @@ class TextTokenizer:
         replacement first.
         """
         return self.encode(text)[0]
+
+    def sha256(self) -> str:
+        """Of all that the ids of a text depend on."""
+        text = self._tokenizer.to_str() + repr(self._spec)
+        return hashlib.sha256(text.encode()).hexdigest()
 
     def encode(self, text: str) -> tuple[list[int], bool]:
         """Ids as `ids` gives them, and whether the text was cut to fit."""

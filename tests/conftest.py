@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from export import content_cache
 from export.data import DataSettings, load_dataset
 from export.data.task import TextDataset
 from export.pipeline import export_bundle
@@ -13,6 +15,14 @@ from export.training.finetune import fine_tune
 from runtime.bundle import Bundle, open_bundle
 
 from support import TINY_SETTINGS, export_settings, weather_rows, write_csv
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _conversions_are_made_anew() -> Iterator[None]:
+    """Some tests break a converter on purpose: what it makes must not be met by another test."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(content_cache, "usual_cache", lambda: content_cache.NO_CACHE)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from support import seeded_classifier
 
 LENGTHS = (8, 16, 32)
 CONTRACT = "c0" * 32
+_SCRATCH = tempfile.TemporaryDirectory(prefix="coreml_jobs_")
 
 
 def lively_classifier(seed: int = 3, **sizes: int) -> Any:
@@ -74,7 +76,7 @@ def coreml_job(
     lengths: tuple[int, ...] = LENGTHS,
     labels: tuple[str, ...] | None = None,
     kind: Any = "single_label",
-    scratch: Path = Path("unused"),
+    scratch: Path | None = None,
     **options: str,
 ) -> Job:
     """The job of converting a model in float, with these options and otherwise the defaults.
@@ -116,7 +118,7 @@ def coreml_job(
     pad_id = reference.module.model.config.pad_token_id or 0
     side = reference.family.pad_side
     source = Source(reference, lengths, task, pad_id, metadata, pad_side=side)
-    return Job(source, recipe, chosen, scratch)
+    return Job(source, recipe, chosen, scratch or Path(tempfile.mkdtemp(dir=_SCRATCH.name)))
 
 
 def padded_batch(

@@ -73,3 +73,9 @@ def seeded_classifier(seed: int, **sizes: int) -> DistilBertForSequenceClassific
     usual = {"vocab_size": 200, "dim": 64, "n_layers": 2, "n_heads": 4, "hidden_dim": 128}
     usual |= {"max_position_embeddings": 64, "num_labels": 3}
     return DistilBertForSequenceClassification(DistilBertConfig(**(usual | sizes)))
+
+
+def contents(path: Path) -> dict[str, bytes]:
+    """Path inside a folder → its bytes; a file is the path ``.``."""
+    files = path.rglob("*") if path.is_dir() else [path]
+    return {f.relative_to(path).as_posix(): f.read_bytes() for f in files if f.is_file()}

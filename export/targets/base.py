@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from export.content_cache import NO_CACHE, ContentCache
 from runtime.errors import MissingExtraError, UserError
 from runtime.manifest import ArtifactSpec, PadSide, TaskSpec, TensorSpec
 
@@ -116,6 +117,7 @@ class Source:
         metadata: for the artifact.
         calibration: ids of training texts with special tokens, not padded, each at most
             lengths[-1] long; for recipes that need to see activations.
+        cache: where conversions are kept for later runs; nowhere unless it is said.
     """
 
     reference: Reference
@@ -125,6 +127,7 @@ class Source:
     metadata: ArtifactMetadata
     calibration: tuple[tuple[int, ...], ...] = ()
     pad_side: PadSide = "right"
+    cache: ContentCache = NO_CACHE
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,10 +281,13 @@ def make_from_float(
     quantize: Callable[[Path, Recipe, Path], None],
     suffix: str,
 ) -> None:
-    """Convert to float32 once a run, then copy or quantize: for formats without options."""
-    floats = job.scratch / f"float32{suffix}"
-    if not floats.exists():
-        convert(job.source.reference, job.source.lengths, floats)
+    """Convert to float32 once, then copy or quantize: for formats without options."""
+    from export.float_cache import float_conversion
+
+    source = job.source
+    floats = float_conversion(
+        job, lambda path: convert(source.reference, source.lengths, path), suffix=suffix
+    )
     if job.recipe.quantizes:
         quantize(floats, job.recipe, destination)
     else:

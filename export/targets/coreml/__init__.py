@@ -76,18 +76,17 @@ def make(job: Job, destination: Path) -> None:
     missing = _missing()
     if missing:
         raise missing
-    from export.targets.coreml._convert import package_from_reference
+    from export.targets.coreml._convert import float_package
 
-    if not job.recipe.quantizes:
-        package_from_reference(job, destination)
-        return
-    from export.targets.coreml._compress import compress
+    floats = float_package(job)
+    if job.recipe.quantizes:
+        from export.targets.coreml._compress import compress
 
-    options = "-".join(job.options[name] for name in sorted(job.options))
-    floats = job.scratch / f"{options}{SUFFIX}"
-    if not floats.exists():
-        package_from_reference(job, floats)
-    compress(floats, job, destination)
+        compress(floats, job, destination)
+    else:
+        from export.targets.coreml._save import save_with_metadata
+
+        save_with_metadata(floats, destination, job)
 
 
 def describe(artifact: Path) -> Description:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from export.float_cache import float_conversion
 from export.targets.base import Job
 from export.targets.coreml._module import module_for
 from export.targets.coreml._options import Options, options_of
@@ -15,6 +16,7 @@ from export.targets.coreml._overflow import check_range
 from export.targets.coreml._quiet import contained
 from export.targets.coreml._save import save_package
 from runtime.errors import UserError
+from runtime.files import canonical_json
 
 INPUTS = ("input_ids", "attention_mask")
 # coremltools' own convention for classifiers, which Xcode's generated classes show as properties.
@@ -36,22 +38,33 @@ _LEFT_OUT = {
 }
 
 
-def package_from_reference(job: Job, destination: Path) -> None:
-    """Convert the reference without compressing anything.
+def float_package(job: Job) -> Path:
+    """The reference without anything compressed, and without the job's metadata.
 
     Args:
-        job: its options decide; its recipe goes into the metadata alone.
-        destination: the .mlpackage folder; the same job gives the same bytes.
+        job: its options decide; its recipe plays no part.
+
+    Returns:
+        A .mlpackage folder in the job's scratch; the same job gives the same bytes.
 
     Raises:
         UserError: options that do not go together, a weight or an activation that float16 cannot
             hold, or a model that Core ML cannot express.
     """
-    options = options_of(job)
-    with contained() as folder:
-        save_package(_convert(job, options, folder), destination, job)
-    if options.compute_precision == "float16":
-        check_range(destination, job)
+    options, task = options_of(job), job.source.task
+
+    def convert(destination: Path) -> None:
+        with contained() as folder:
+            save_package(_convert(job, options, folder), destination)
+
+    def check(package: Path) -> None:
+        if options.compute_precision == "float16":
+            check_range(package, job)
+
+    further = {}
+    if options.outputs == "classifier":
+        further = {"labels": canonical_json(list(task.labels)), "activation": task.activation}
+    return float_conversion(job, convert, suffix=".mlpackage", further=further, check=check)
 
 
 def _convert(job: Job, options: Options, folder: Path) -> Any:

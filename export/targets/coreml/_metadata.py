@@ -49,7 +49,7 @@ def stamp(specification: Any, job: Job) -> None:
     metadata.author = source.metadata.author
     metadata.license = source.metadata.license
     metadata.versionString = source.metadata.version
-    metadata.userDefined.pop(_CLOCK, None)
+    forget_clock(specification)
     for key in [key for key in metadata.userDefined if key.startswith(PREFIX)]:
         del metadata.userDefined[key]
     for key, value in _user_defined(job, options).items():
@@ -57,6 +57,11 @@ def stamp(specification: Any, job: Job) -> None:
     texts = _descriptions(job, options)
     for feature in (*description.input, *description.output):
         feature.shortDescription = texts[feature.name]
+
+
+def forget_clock(specification: Any) -> None:
+    """Drop the day of conversion."""
+    specification.description.metadata.userDefined.pop(_CLOCK, None)
 
 
 def _user_defined(job: Job, options: Options) -> dict[str, str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from export.targets.base import Job
-from export.targets.coreml._metadata import stamp
+from export.targets.coreml._metadata import forget_clock, stamp
 
 # Apple's names: what Xcode and coremltools look for.
 _ITEMS = "com.apple.CoreML"
@@ -21,7 +21,7 @@ _WEIGHTS = "weights"
 _NAMESPACE = uuid.UUID("6c1a55a5-8f6b-5c0b-9e43-2f1f6f0d7c11")
 
 
-def save_package(mlmodel: Any, destination: Path, job: Job) -> None:
+def save_package(mlmodel: Any, destination: Path, job: Job | None = None) -> None:
     """Write a model with the job's metadata; the same model and job give the same bytes.
 
     Call it inside `_quiet.contained`, which also removes the model's own temporary package.
@@ -29,13 +29,30 @@ def save_package(mlmodel: Any, destination: Path, job: Job) -> None:
     Args:
         mlmodel: ``coremltools.models.MLModel`` of an ML program; it is not changed.
         destination: the .mlpackage folder; whatever is there is replaced at the very end.
-        job: recipe, options and metadata.
+        job: recipe, options and metadata; without it the package has no metadata of ours.
     """
-    specification = mlmodel.get_spec()
-    stamp(specification, job)
+    _save(mlmodel.get_spec(), mlmodel.weights_dir, destination, job)
+
+
+def save_with_metadata(package: Path, destination: Path, job: Job) -> None:
+    """Write a copy of a package that `save_package` wrote without a job's metadata, with it."""
+    from coremltools.proto import Model_pb2
+
+    items = package / "Data" / _ITEMS
+    specification = Model_pb2.Model()
+    specification.ParseFromString((items / _MODEL).read_bytes())
+    weights = items / _WEIGHTS
+    _save(specification, str(weights) if weights.is_dir() else None, destination, job)
+
+
+def _save(specification: Any, weights: str | None, destination: Path, job: Job | None) -> None:
+    if job is None:
+        forget_clock(specification)
+    else:
+        stamp(specification, job)
     with tempfile.TemporaryDirectory(dir=destination.parent, prefix=f".{destination.name}.") as new:
         package = Path(new) / "package"
-        _write(package, specification, mlmodel.weights_dir)
+        _write(package, specification, weights)
         _replace(destination, package, aside=Path(new) / "old")
 
 
