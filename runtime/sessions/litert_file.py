@@ -20,7 +20,7 @@ from runtime.errors import MissingExtraError
 Array = npt.NDArray[Any]
 
 # What is appended to a tensor's name for what belongs to it.
-SCALE, ZERO_POINT, _AXIS = "/scale", "/zero_point", "/axis"
+SCALE, ZERO_POINT, _AXIS, _BLOCK = "/scale", "/zero_point", "/axis", "/block"
 
 _IDENTIFIER = b"TFL3"
 _ALIGNMENT = 16
@@ -148,7 +148,8 @@ def constants(model: Any) -> dict[str, Array]:
     """Everything that is stored, by name: tensors, their scales and their zero points.
 
     Signatures call what they share by one name, which is here once. What differs in a later one
-    has the signature's name behind an ``@``. A scale of the tensor NAME is called NAME/scale.
+    has the signature's name behind an ``@``. A scale of the tensor NAME is called NAME/scale, as is
+    the tensor of the scales of its blocks.
 
     Args:
         model: ``ModelT``.
@@ -168,17 +169,28 @@ def constants(model: Any) -> dict[str, Array]:
 
 def _constants_of(model: Any, graph: Any) -> Iterator[tuple[str, Array]]:
     names: set[str] = set()
+    # Scales of blocks are named by what they belong to, whatever the file calls them.
+    scales = {
+        int(tensor.quantization.details.scales): text(tensor.name) + SCALE
+        for tensor in graph.tensors
+        if getattr(tensor.quantization and tensor.quantization.details, "blockSize", 0)
+    }
     for index, tensor in enumerate(graph.tensors):
         values = values_of(model, tensor)
         if values is None:
             continue
-        name = text(tensor.name)
+        name = scales.get(index, text(tensor.name))
         # The format lets two tensors have one name.
         name = f"{name}#{index}" if name in names else name
         names.add(name)
         yield name, values
         quantization = tensor.quantization
-        if quantization is not None and quantization.scale is not None:
+        if quantization is None:
+            continue
+        if block := getattr(quantization.details, "blockSize", 0):
+            axis = int(quantization.quantizedDimension)
+            yield name + _BLOCK, np.array([block, axis], dtype=np.int32)
+        if quantization.scale is not None:
             yield name + SCALE, np.asarray(quantization.scale, dtype=np.float32)
             yield name + _AXIS, np.array(quantization.quantizedDimension, dtype=np.int32)
             if quantization.zeroPoint is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -64,10 +65,21 @@ def make(job: Job, destination: Path) -> None:
     """
     from export.targets.base import make_from_float
 
-    make_from_float(job, destination, convert=convert, quantize=quantize, suffix=SUFFIX)
+    way, suffix = convert, SUFFIX
+    rules = (job.recipe.linear, *job.recipe.layers.values())
+    if any(rule.precision == "int4" for rule in rules):
+        # Weights that were rounded for the recipe must not be multiplied with a LayerNorm's.
+        way, suffix = partial(convert, as_they_are=True), f"_as_they_are{SUFFIX}"
+    make_from_float(job, destination, convert=way, quantize=quantize, suffix=suffix)
 
 
-def convert(reference: Reference, lengths: tuple[int, ...], destination: Path) -> None:
+def convert(
+    reference: Reference,
+    lengths: tuple[int, ...],
+    destination: Path,
+    *,
+    as_they_are: bool = False,
+) -> None:
     """Write the float32 file: signature ``seq_LENGTH`` per length.
 
     Each signature takes ``input_ids`` and ``attention_mask``, int32 [1, length], and returns
@@ -77,6 +89,8 @@ def convert(reference: Reference, lengths: tuple[int, ...], destination: Path) -
         reference: what to convert.
         lengths: ascending, each at least 2 and at most the model's positions.
         destination: file to write; the same reference gives the same bytes.
+        as_they_are: store the matrix of each linear layer as it is, without what the converter
+            multiplies into it.
 
     Raises:
         MissingExtraError: a package of the extra ``export`` is not installed.
@@ -85,7 +99,7 @@ def convert(reference: Reference, lengths: tuple[int, ...], destination: Path) -
     _require()
     from export.targets.tflite._convert import tflite_from_reference
 
-    tflite_from_reference(reference, lengths, destination)
+    tflite_from_reference(reference, lengths, destination, as_they_are=as_they_are)
 
 
 def quantize(float_artifact: Path, recipe: Recipe, destination: Path) -> None:

@@ -39,7 +39,7 @@ class _NamedOutput(torch.nn.Module):
 
 
 def tflite_from_reference(
-    reference: Reference, lengths: tuple[int, ...], destination: Path
+    reference: Reference, lengths: tuple[int, ...], destination: Path, *, as_they_are: bool = False
 ) -> None:
     """See `export.targets.tflite.convert`."""
     check_lengths(lengths, reference.max_positions)
@@ -50,7 +50,7 @@ def tflite_from_reference(
         model = load(raw)
     share_tables(model, plain.parameters)
     matcher = Matcher(model, plain.parameters)
-    unfold(model, matcher)
+    unfold(model, matcher, everything=as_they_are)
     rename(model, matcher, root=f"reference.{plain.root}")
     stamp(model)
     write_atomically(destination, bytes(packed(model)))

@@ -9,12 +9,13 @@ from typing import Any
 
 from export.targets.base import Description, WeightInfo
 from export.targets.rest import rest_of
-from export.targets.tflite._flatbuffer import has_data, load, scales_of, shape_of, uses
+from export.targets.tflite._flatbuffer import has_data, load, shape_of, uses
 from export.targets.tflite._op_versions import minimum_runtime
 from runtime.constants_digest import digest
 from runtime.errors import UserError
 from runtime.manifest import TensorSpec
 from runtime.sessions.litert_file import SCALE, ZERO_POINT, constants, text, type_name
+from runtime.sessions.litert_weights import is_blockwise, scale_count
 
 _SMALLEST_WEIGHT = 256
 # Shapes, axes and positions: part of the graph, not weights.
@@ -100,17 +101,18 @@ def _weights(model: Any) -> tuple[WeightInfo, ...]:
                 roles[graph.tensors[operator.inputs[place]].buffer] = role
     found: dict[int, WeightInfo] = {}
     for graph in model.subgraphs:
-        for tensor in graph.tensors:
+        scales = {t.quantization.details.scales for t in graph.tensors if is_blockwise(t)}
+        for index, tensor in enumerate(graph.tensors):
             if tensor.buffer in found or not has_data(model, tensor):
                 continue
-            if type_name(tensor) in _INDICES:
+            if type_name(tensor) in _INDICES or index in scales:
                 continue
             weight = WeightInfo(
                 name=text(tensor.name),
                 shape=shape_of(tensor),
                 precision=type_name(tensor).lower(),
                 role=roles.get(tensor.buffer, "other"),
-                scales=scales_of(tensor),
+                scales=scale_count(model, graph, tensor),
             )
             if weight.elements >= _SMALLEST_WEIGHT:
                 found[tensor.buffer] = weight

@@ -18,7 +18,7 @@ from export.targets.parameters import (
     layer_norm_epsilon,
     original_parameters,
 )
-from export.targets.tflite._flatbuffer import load, operator_name, scales_of
+from export.targets.tflite._flatbuffer import load, operator_name
 from export.targets.tflite._folding import (
     Folding,
     foldings,
@@ -26,9 +26,10 @@ from export.targets.tflite._folding import (
     layer_of,
     norms_before,
 )
-from export.targets.tflite._stored import StoredMatrix
+from export.targets.tflite._stored import StoredMatrix, stored_matrix
 from runtime.errors import UserError
 from runtime.sessions.litert_file import same_values, text, values_of
+from runtime.sessions.litert_weights import is_blockwise
 
 # A constant from this size on must be a parameter's; smaller ones may belong to the graph.
 _SMALLEST_WEIGHT = 256
@@ -72,7 +73,8 @@ def effective_of(artifact: Path, job: Job) -> Effective:
     tensors: dict[str, Floats] = {}
     for name, table in parts.tables.items():
         rows = parts.rows.get(name, len(originals[name]))
-        if fault := table.fault(originals[name][:rows], 0.0, job.recipe.embedding):
+        rule = job.recipe.rule_for(name, "embedding")
+        if fault := table.fault(originals[name][:rows], 0.0, rule):
             raise _wrong(name, fault)
         tensors[name] = _completed(table.dense(), originals[name])
     norms = norms_before(plain)
@@ -82,7 +84,8 @@ def effective_of(artifact: Path, job: Job) -> Effective:
         added = parts.vectors.get(f"{layer}.bias")
         linear = stored if stored.bias is not None else replace(stored, bias=added)
         likely = foldings(layer, norms.get(layer, ()), width)
-        weight, bias = _unfolded(layer, linear, originals, likely, job.recipe.linear)
+        rule = job.recipe.rule_for(f"{layer}.weight", "linear")
+        weight, bias = _unfolded(layer, linear, originals, likely, rule)
         tensors[f"{layer}.weight"] = weight
         if f"{layer}.bias" in originals:
             tensors[f"{layer}.bias"] = bias
@@ -127,11 +130,14 @@ def _read(model: Any, originals: Mapping[str, Floats], known: Sequence[Floats]) 
             if kind not in ("FULLY_CONNECTED", "EMBEDDING_LOOKUP"):
                 continue
             tensor = graph.tensors[inputs[1]]
-            name, values = text(tensor.name), values_of(model, tensor)
-            if values is None or name not in originals:
+            name, matrix = text(tensor.name), stored_matrix(model, graph, tensor)
+            if matrix is None or name not in originals:
                 raise UserError(f"a {kind} reads {name}", why="it is no weight of the model's")
-            matrix = StoredMatrix(values, tensor.quantization if scales_of(tensor) else None)
+            if isinstance(matrix, str):
+                raise _wrong(name, matrix)
             seen |= set(inputs[1:])
+            if is_blockwise(tensor):
+                seen.add(int(tensor.quantization.details.scales))
             if kind == "EMBEDDING_LOOKUP":
                 _agree(name, parts.tables.setdefault(name, matrix).same(matrix))
                 places = values_of(model, graph.tensors[inputs[0]])

@@ -92,14 +92,6 @@ def shape_of(tensor: Any) -> tuple[int, ...]:
     return () if tensor.shape is None else tuple(int(axis) for axis in tensor.shape)
 
 
-def scales_of(tensor: Any) -> int:
-    """Number of quantization scales; 0 for a float tensor."""
-    quantization = tensor.quantization
-    if quantization is None or quantization.scale is None:
-        return 0
-    return len(quantization.scale)
-
-
 def uses(model: Any) -> Iterator[tuple[Any, Any, str]]:
     """Every operator of the model: (subgraph, operator, operator name)."""
     names = [operator_name(code) for code in model.operatorCodes]

@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from export.targets.tflite._flatbuffer import add_buffer, has_data, scales_of, uses
+from export.targets.tflite._flatbuffer import add_buffer, has_data, uses
 from runtime.sessions.litert_file import type_name
+from runtime.sessions.litert_weights import is_blockwise, scale_count
 
-# The first LiteRT release. It descends from TensorFlow 2.18, and every file of ours but the int4
-# ones was seen to run on it.
+# The first LiteRT release. It descends from TensorFlow 2.18, and every file of ours but those with
+# scales for blocks was seen to run on it.
 _FIRST_LITERT = "1.0.1"
 _METADATA = b"min_runtime_version"
 _METADATA_BYTES = 16
@@ -41,11 +42,15 @@ class Requirement:
 
 _HYBRID_LINEAR = Requirement(3, "1.14.0")
 _CHANNEL_LINEAR = Requirement(12, "2.17.0")
-_INT4_LINEAR = Requirement(12, "2.18.0", "1.4.0")
-_BLOCK_INT4_LINEAR = Requirement(12, "2.18.0", "2.1.6")  # 1.2.0 and 1.4.0 answer wrongly
+_INT4_LINEAR = Requirement(12, "2.18.0")
+# Right on ai-edge-litert 1.3.0 and from 2.1.0 on; 1.2.0, 1.4.0, 2.0.2 and 2.0.3 answer garbage, and
+# earlier ones crash. They know version 13 and not 14, which came with 2.1.0 (for int2 weights).
+_BLOCK_INT4_LINEAR = Requirement(14, "2.21.0", "2.1.0")
 _HYBRID_LOOKUP = Requirement(3, "1.14.0")
 _ROW_LOOKUP = Requirement(4, "2.18.0")
-_INT4_LOOKUP = Requirement(4, "2.18.0", "1.4.0")  # 1.1.2 and 1.2.0 answer wrongly
+# Right from ai-edge-litert 1.4.0 on; 1.0.1 to 1.3.0 answer garbage. They know version 4 and not 5,
+# which came with 2.1.2.
+_BLOCK_INT4_LOOKUP = Requirement(5, "2.21.0", "2.1.2")
 
 
 def requirement(model: Any, graph: Any, operator: Any, name: str) -> Requirement | None:
@@ -53,29 +58,26 @@ def requirement(model: Any, graph: Any, operator: Any, name: str) -> Requirement
     if name not in ("FULLY_CONNECTED", "EMBEDDING_LOOKUP"):
         return None
     source, weight = (graph.tensors[operator.inputs[place]] for place in (0, 1))
-    if not has_data(model, weight) or scales_of(weight) == 0:
+    scales = scale_count(model, graph, weight)
+    if not has_data(model, weight) or scales == 0:
         return None
     if name == "EMBEDDING_LOOKUP":
-        return _for_lookup(weight)
-    return _for_linear(weight) if type_name(source) == "FLOAT32" else None
+        return _for_lookup(weight, scales)
+    return _for_linear(weight, scales) if type_name(source) == "FLOAT32" else None
 
 
-def _for_lookup(table: Any) -> Requirement:
-    if type_name(table) == "INT4" or _is_blockwise(table):
-        return _INT4_LOOKUP
-    return _ROW_LOOKUP if scales_of(table) > 1 else _HYBRID_LOOKUP
+def _for_lookup(table: Any, scales: int) -> Requirement:
+    if is_blockwise(table):
+        return _BLOCK_INT4_LOOKUP
+    return _ROW_LOOKUP if scales > 1 else _HYBRID_LOOKUP
 
 
-def _for_linear(matrix: Any) -> Requirement:
-    if _is_blockwise(matrix):
+def _for_linear(matrix: Any, scales: int) -> Requirement:
+    if is_blockwise(matrix):
         return _BLOCK_INT4_LINEAR
     if type_name(matrix) == "INT4":
         return _INT4_LINEAR
-    return _CHANNEL_LINEAR if scales_of(matrix) > 1 else _HYBRID_LINEAR
-
-
-def _is_blockwise(weight: Any) -> bool:
-    return weight.quantization.details is not None
+    return _CHANNEL_LINEAR if scales > 1 else _HYBRID_LINEAR
 
 
 def required_versions(model: Any) -> dict[str, int]:

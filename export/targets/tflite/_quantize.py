@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import copy
+import re
+from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from export.recipes import WeightsRule
 from export.targets.base import WeightInfo
 from export.targets.tflite._describe import describe_model
-from export.targets.tflite._flatbuffer import load, parse, values_of
+from export.targets.tflite._empty import repair_empty_channels
+from export.targets.tflite._flatbuffer import has_data, load, parse, shape_of, uses
 from export.targets.tflite._op_versions import stamp
 from export.targets.tflite._packing import packed
 from export.targets.tflite._quiet import quiet
 from runtime.errors import UserError
 from runtime.files import write_atomically
-from runtime.sessions.litert_file import text, type_name
+from runtime.sessions.litert_file import SCALE, text, type_name
 
 if TYPE_CHECKING:
     from export.recipes import Recipe
@@ -27,38 +28,80 @@ _KINDS = {
     "linear": ("FULLY_CONNECTED", {"channel": "CHANNELWISE", "tensor": "TENSORWISE"}),
     "embedding": ("EMBEDDING_LOOKUP", {"row": "CHANNELWISE", "tensor": "TENSORWISE"}),
 }
-_ALGORITHMS = {"minmax": "MIN_MAX_UNIFORM_QUANT", "octav": "OCTAV"}
+_BITS = {"int8": 8, "int4": 4}
+_BLOCKS = (32, 64, 128, 256)
+# What `export.rounding` did to the weights before the conversion is what min-max finds again.
+_ALGORITHMS = {
+    "minmax": "MIN_MAX_UNIFORM_QUANT",
+    "mse": "MIN_MAX_UNIFORM_QUANT",
+    "gptq": "MIN_MAX_UNIFORM_QUANT",
+    "octav": "OCTAV",
+}
 _FLOAT = WeightsRule("float32", "none", "none")
 _SIGNATURE_MARK = "@"
+# Of the quantizer's tensors with the scales of blocks, behind the weight's name.
+_QUANTIZER_SCALES = "_scales"
+
+# (kind of weight, its rule) → names of the operators' results, as the quantizer sees them.
+_Wanted = dict[tuple[str, WeightsRule], list[str]]
 
 
 def quantized_from_float(float_artifact: Path, recipe: Recipe, destination: Path) -> None:
     """See `export.targets.tflite.quantize`."""
-    rules = {"linear": recipe.linear, "embedding": recipe.embedding}
-    for kind, rule in rules.items():
-        _check_rule(kind, rule, recipe.name)
     model = load(float_artifact)
     before = describe_model(model, str(float_artifact)).weights
     if any(weight.scales for weight in before):
         raise UserError(
             f"{float_artifact} is quantized already", todo="start from the float32 file"
         )
-    if any(rule.precision == "int8" for rule in rules.values()):
-        model = parse(_run_quantizer(_with_unique_names(model), rules), "the quantizer's file")
+    marked = _with_unique_names(model)
+    if wanted := _wanted(marked, recipe):
+        model = parse(_run_quantizer(bytes(packed(marked)), wanted), "the quantizer's file")
         _strip_marks(model)
-        _repair_empty_channels(model)
+        repair_empty_channels(model)
         stamp(model)
-    _check_result(before, describe_model(model, "the quantized file").weights, rules, recipe.name)
+    _check_result(before, describe_model(model, "the quantized file").weights, recipe)
     write_atomically(destination, bytes(packed(model)))
 
 
-def _check_rule(kind: str, rule: WeightsRule, recipe: str) -> None:
-    if rule.precision == "float32":
-        return
-    granularities = _KINDS[kind][1]
+def _wanted(model: Any, recipe: Recipe) -> _Wanted:
+    """Which operators' weights follow which rule; those that stay float32 are left out.
+
+    Raises:
+        UserError: TFLite cannot do what a rule says, or a rule is for a weight that is not there.
+    """
+    kinds = {operator: kind for kind, (operator, _) in _KINDS.items()}
+    found: _Wanted = defaultdict(list)
+    seen = set()
+    for graph, operator, name in uses(model):
+        if name not in kinds:
+            continue
+        weight = graph.tensors[operator.inputs[1]]
+        if not has_data(model, weight):
+            continue
+        parameter = _without_mark(text(weight.name))
+        rule = recipe.rule_for(parameter, kinds[name])
+        seen.add(parameter)
+        if rule.precision != "float32":
+            _check_rule(kinds[name], rule, recipe.name, parameter, shape_of(weight))
+            result = text(graph.tensors[operator.outputs[0]].name)
+            found[kinds[name], rule].append(result)
+    if missing := sorted(set(recipe.layers) - seen):
+        raise UserError(
+            f"recipe {recipe.name} has a rule for {missing[0]}",
+            why="the model has no such linear layer or embedding",
+            todo=f"name one of its own, such as {min(seen, default='classifier.weight')}",
+        )
+    return found
+
+
+def _check_rule(
+    kind: str, rule: WeightsRule, recipe: str, parameter: str, shape: tuple[int, ...]
+) -> None:
+    granularities = (*_KINDS[kind][1], *(("block",) if rule.precision == "int4" else ()))
     for field, value, known in (
-        ("precision", rule.precision, ("float32", "int8")),
-        ("granularity", rule.granularity, tuple(granularities)),
+        ("precision", rule.precision, ("float32", *_BITS)),
+        ("granularity", rule.granularity, granularities),
         ("algorithm", rule.algorithm, tuple(_ALGORITHMS)),
     ):
         if value not in known:
@@ -66,10 +109,23 @@ def _check_rule(kind: str, rule: WeightsRule, recipe: str) -> None:
                 f"recipe {recipe} asks for {kind} weights of {field} {value!r}",
                 why=f"TFLite has {', '.join(known)} for them",
             )
+    if rule.granularity != "block":
+        return
+    if rule.block not in _BLOCKS or rule.scale != "bfloat16":
+        raise UserError(
+            f"recipe {recipe} asks for blocks of {rule.block} with {rule.scale} scales",
+            why=f"LiteRT has blocks of {', '.join(map(str, _BLOCKS))} with bfloat16 scales",
+        )
+    if shape[-1] % rule.block:
+        raise UserError(
+            f"recipe {recipe} does not fit {parameter}, which has {shape[-1]} columns",
+            why=f"a block is {rule.block} of them, and none may be left over",
+            todo="choose a recipe without blocks, such as int8",
+        )
 
 
-def _with_unique_names(model: Any) -> bytes:
-    """Bytes of the model with the signature's number in each name.
+def _with_unique_names(model: Any) -> Any:
+    """A copy of the tables with the signature's number in each name.
 
     The quantizer keeps its results by tensor name and refuses a name that two signatures share.
     """
@@ -79,64 +135,48 @@ def _with_unique_names(model: Any) -> bytes:
         graph.tensors = [copy.copy(tensor) for tensor in graph.tensors]
         for tensor in graph.tensors:
             tensor.name = f"{text(tensor.name)}{_SIGNATURE_MARK}{number}"
-    return bytes(packed(out))
+    return out
+
+
+def _without_mark(name: str) -> str:
+    return name.rpartition(_SIGNATURE_MARK)[0]
 
 
 def _strip_marks(model: Any) -> None:
     for graph in model.subgraphs:
         for tensor in graph.tensors:
-            tensor.name = text(tensor.name).rpartition(_SIGNATURE_MARK)[0]
+            name = text(tensor.name)
+            scales = SCALE if name.endswith(_QUANTIZER_SCALES) and _is_half(tensor) else ""
+            tensor.name = _without_mark(name) + scales
 
 
-def _run_quantizer(data: bytes, rules: dict[str, WeightsRule]) -> bytes:
+def _is_half(tensor: Any) -> bool:
+    return type_name(tensor) == "FLOAT16"
+
+
+def _run_quantizer(data: bytes, wanted: _Wanted) -> bytes:
     with quiet():
         # Imported here, since that alone prints.
         from ai_edge_quantizer import algorithm_manager, qtyping, quantizer
 
         job: Any = quantizer.Quantizer(data)
-        for kind, rule in rules.items():
-            if rule.precision != "int8":
-                continue
+        for (kind, rule), results in wanted.items():
             operator, granularities = _KINDS[kind]
+            granularity = granularities.get(rule.granularity, f"BLOCKWISE_{rule.block}")
             job.add_dynamic_config(
-                regex=".*",
+                # The quantizer writes a semicolon behind each of an operator's results.
+                regex=f"^({'|'.join(map(re.escape, results))});",
                 operation_name=qtyping.TFLOperationName[operator],
-                num_bits=8,
-                granularity=qtyping.QuantGranularity[granularities[rule.granularity]],
+                num_bits=_BITS[rule.precision],
+                granularity=qtyping.QuantGranularity[granularity],
                 algorithm_key=algorithm_manager.AlgorithmName[_ALGORITHMS[rule.algorithm]],
             )
         result = job.quantize(enable_progress_bar=False, enable_progress_report=False)
         return bytes(result.quantized_model)
 
 
-def _repair_empty_channels(model: Any) -> None:
-    """Give a channel of zeros the scale 1.
-
-    OCTAV gives it the scale 0, and the integers become 0/0 cast to int8: garbage that differs
-    between processors, and a scale that XNNPACK refuses. DistilBERT has such a row: [PAD]'s.
-    """
-    for graph in model.subgraphs:
-        for tensor in graph.tensors:
-            quantization = tensor.quantization
-            if quantization is None or quantization.scale is None or type_name(tensor) != "INT8":
-                continue
-            scale = np.array(quantization.scale)
-            empty = ~(np.isfinite(scale) & (scale > 0))
-            if not empty.any():
-                continue
-            values = np.array(values_of(model, tensor))
-            axis = int(quantization.quantizedDimension)
-            np.moveaxis(values, axis, 0)[empty if len(scale) > 1 else slice(None)] = 0
-            scale[empty] = 1.0
-            model.buffers[tensor.buffer].data = values.reshape(-1).view(np.uint8)
-            quantization.scale = scale
-
-
 def _check_result(
-    before: tuple[WeightInfo, ...],
-    after: tuple[WeightInfo, ...],
-    rules: dict[str, WeightsRule],
-    recipe: str,
+    before: tuple[WeightInfo, ...], after: tuple[WeightInfo, ...], recipe: Recipe
 ) -> None:
     """Every weight is still there, at the precision that was asked for.
 
@@ -145,14 +185,23 @@ def _check_result(
     kept = {(weight.name, weight.shape, weight.role) for weight in after}
     for weight in before:
         if (weight.name, weight.shape, weight.role) not in kept:
-            raise UserError(f"the quantizer lost {weight.name}", why=f"recipe {recipe}")
+            raise UserError(f"the quantizer lost {weight.name}", why=f"recipe {recipe.name}")
     for weight in after:
-        rule = rules.get(weight.role, _FLOAT)
-        rows = 1 if rule.granularity == "tensor" else weight.shape[0]
-        scales = rows if rule.precision == "int8" else 0
+        known = weight.role in _KINDS
+        rule = recipe.rule_for(weight.name, weight.role) if known else _FLOAT
+        scales = _scales_of(weight, rule)
         if (weight.precision, weight.scales) != (rule.precision, scales):
             raise UserError(
-                f"the quantizer did not follow recipe {recipe}",
+                f"the quantizer did not follow recipe {recipe.name}",
                 why=f"{weight.name} is {weight.precision} with {weight.scales} scales, not "
                 f"{rule.precision} with {scales}",
             )
+
+
+def _scales_of(weight: WeightInfo, rule: WeightsRule) -> int:
+    """How many scales a rule gives a weight."""
+    if rule.precision == "float32":
+        return 0
+    if rule.granularity == "tensor":
+        return 1
+    return weight.elements // rule.block if rule.granularity == "block" else weight.shape[0]

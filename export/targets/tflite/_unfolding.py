@@ -7,10 +7,15 @@ that output:
 - a layer that runs several times, as ALBERT's, would be stored once for what is before its first
   run, and once more for the LayerNorm before the others;
 - a bias that is in other layers' biases: nothing is saved, and it is nowhere to be seen.
+
+Where every matrix must stay as it is, all of them are taken back: weights that were rounded to a
+recipe's integers beforehand would be rounded again after the multiplication. The attention's scale,
+which the converter puts into queries and keys, becomes a multiplication of its own then.
 """
 
 from __future__ import annotations
 
+import copy
 from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any
@@ -43,14 +48,17 @@ class _Before:
     place: int
 
 
-def unfold(model: Any, matcher: Matcher) -> None:
+def unfold(model: Any, matcher: Matcher, *, everything: bool = False) -> None:
     """Take the LayerNorm or the bias out of layers where that is worth it.
 
     Args:
         model: ``ModelT``, changed in place.
         matcher: finds the parameter that a stored matrix is.
+        everything: out of every layer whose input the graph has elsewhere, and the attention's
+            scale as well.
     """
     made: dict[str, tuple[int, int | None]] = {}
+    scales: list[dict[int, float]] = [{} for _ in model.subgraphs]
     for number, graph in enumerate(model.subgraphs):
         uses: dict[str, list[int]] = defaultdict(list)
         for place, operator in enumerate(graph.operators):
@@ -60,18 +68,21 @@ def unfold(model: Any, matcher: Matcher) -> None:
         for name, places in uses.items():
             inputs = [graph.operators[place].inputs for place in places]
             several = len({graph.tensors[i[1]].buffer for i in inputs}) > 1
-            layer = _Layer(model, graph, name, matcher.parameters, made)
+            layer = _Layer(
+                model, graph, name, matcher.parameters, made, scales[number] if everything else None
+            )
             bare = []
             for place in places:
                 read = int(graph.operators[place].inputs[0])
                 before = _before(model, graph, read)
                 if before is None or before.place > place:
                     bare.append((place, _Before(np.ones(1), np.zeros(1), read, -1)))
-                elif several or _lacks_bias(model, graph, read):
+                elif several or everything or _lacks_bias(model, graph, read):
                     layer.take_out(place, before)
             # ALBERT's last run reads a slice, into which nothing was put: it is the same layer.
-            for place, nothing in bare if name in made else ():
+            for place, nothing in bare if everything or name in made else ():
                 layer.take_out(place, nothing)
+        _insert_scales(model, graph, scales[number])
         _drop_unused(model, number)
 
 
@@ -98,9 +109,10 @@ def _before(model: Any, graph: Any, index: int) -> _Before | None:
             if not _is(model, operator, kind) or int(operator.inputs[0]) != found.output:
                 continue
             vector = graph.tensors[operator.inputs[1]]
-            if not has_data(model, vector) or len(vector.shape) != 1:
+            # One number where all are alike.
+            if not has_data(model, vector) or len(vector.shape) > 1:
                 continue
-            values = values_of(model, vector).astype(np.float64)
+            values = values_of(model, vector).astype(np.float64).reshape(-1)
             if kind == "MUL":
                 found.factor = values
             else:
@@ -116,6 +128,8 @@ class _Layer:
 
     Attributes:
         made: parameter → buffers of its matrix and bias as they are, for all signatures.
+        scales: place of a layer → what its output must be multiplied by; None where that stays in
+            the matrix.
     """
 
     model: Any
@@ -123,6 +137,7 @@ class _Layer:
     name: str
     parameters: Any
     made: dict[str, tuple[int, int | None]]
+    scales: dict[int, float] | None
 
     def take_out(self, place: int, before: _Before) -> None:
         """Make one use read what comes of its input, with the matrix as it is, if that is true."""
@@ -141,6 +156,9 @@ class _Layer:
             and np.abs(self._bias(operator) - scale * shifted).max() <= _BIAS_ROUNDING * terms
         ):
             return
+        if self.scales is not None and scale != 1.0:
+            self.scales[place] = scale
+            scale = 1.0
         if self.name not in self.made:
             buffers = [add_buffer(self.model, (v * scale).astype(np.float32)) for v in (own, bias)]
             self.made[self.name] = (buffers[0], buffers[1] if bias.any() else None)
@@ -171,6 +189,42 @@ class _Layer:
             )
         )
         return len(self.graph.tensors) - 1
+
+
+def _insert_scales(model: Any, graph: Any, scales: dict[int, float]) -> None:
+    """Multiply the outputs of linear layers.
+
+    Args:
+        scales: place of the operator → factor.
+    """
+    for place in sorted(scales, reverse=True):
+        operator = graph.operators[place]
+        output = int(operator.outputs[0])
+        unscaled = copy.copy(graph.tensors[output])
+        factor = np.array(scales[place], dtype=np.float32)
+        constant = schema.TensorT(
+            name="",
+            type=schema.TensorType.FLOAT32,
+            shape=np.array([], dtype=np.int32),
+            buffer=add_buffer(model, factor),
+            hasRank=True,
+        )
+        graph.tensors += [unscaled, constant]
+        index = len(graph.tensors)
+        operator.outputs = np.array([index - 2], dtype=np.int32)
+        multiply = schema.OperatorT(
+            opcodeIndex=_multiply_code(model),
+            inputs=np.array([index - 2, index - 1], dtype=np.int32),
+            outputs=np.array([output], dtype=np.int32),
+            builtinOptionsType=schema.BuiltinOptions.MulOptions,
+            builtinOptions=schema.MulOptionsT(),
+        )
+        graph.operators.insert(place + 1, multiply)
+
+
+def _multiply_code(model: Any) -> int:
+    """Index of MUL in the operator codes; every LayerNorm has one."""
+    return next(i for i, code in enumerate(model.operatorCodes) if operator_name(code) == "MUL")
 
 
 def _drop_unused(model: Any, number: int) -> None:

@@ -23,6 +23,7 @@ from export.targets import targets, tflite
 from export.targets.precision import check_precision
 from export.targets.tflite import _convert, _quantize
 from export.targets.tflite._flatbuffer import load, values_of
+from export.targets.tflite._packing import packed
 from runtime.constants_digest import REST_NAME
 from runtime.errors import UserError
 from runtime.manifest import TensorSpec
@@ -148,10 +149,8 @@ def test_rewriting_the_file_moves_no_bit(made: Made) -> None:
     raw = made.folder / "raw.tflite"
     module = plain_of(made.reference, one_position=True).module
     _convert._run_converter(_convert._NamedOutput(module, "logits"), LENGTHS, raw)
-    raw_int8 = _quantize._run_quantizer(
-        _quantize._with_unique_names(load(made.float32)),
-        {"linear": recipe().linear, "embedding": recipe().embedding},
-    )
+    marked = _quantize._with_unique_names(load(made.float32))
+    raw_int8 = _quantize._run_quantizer(bytes(packed(marked)), _quantize._wanted(marked, recipe()))
     for length in LENGTHS:
         ids, mask = batch(4, length, length - 1, seed=3)
         for before, after in ((raw, made.float32), (raw_int8, made.int8)):
