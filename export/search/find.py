@@ -19,7 +19,7 @@ from export.search.ladder import Kind, Weight, rungs_of, stored_bytes, weights_o
 from export.search.mixture import NAME
 from export.search.sensitivity import key_of, measure_noise
 from export.search.settings import SearchSettings, size_words
-from export.search.state import State, versions
+from export.search.state import State, versions_of
 from export.search.table import nothing_found, print_search
 from export.search.walk import (
     Mixtures,
@@ -117,7 +117,7 @@ def _facts(
         "contract": facts.contract_sha256,
         "texts": texts.hexdigest(),
         "machine": this_machine().to_json(),
-        "versions": versions(target.PACKAGES),
+        "versions": versions_of(target.PACKAGES),
     }
 
 

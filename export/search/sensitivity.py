@@ -62,6 +62,9 @@ def measure_noise(
         for rule in rungs[weight.kind]
         if (key := key_of(weight.name, rule, outliers)) not in known
     ]
+    for _, _, key in [item for item in wanted if item[1].precision == "float32"]:
+        found(key, 0.0)
+    wanted = [item for item in wanted if item[1].precision != "float32"]
     if not wanted:
         return
     batches = _batches(moved.reference, calibration)
@@ -90,7 +93,7 @@ def rounded(
 
     Args:
         weight: float32 [rows, columns].
-        rule: of a float, or as `export.rounding.grid.grid_of` takes it.
+        rule: of float16, or as `export.rounding.grid.grid_of` takes it.
         name: for messages.
         divisor: float32 [columns]: what its input is divided by, and it multiplied with, before
             it is rounded; None for nothing.
@@ -98,8 +101,8 @@ def rounded(
     Raises:
         UserError: the rule cannot be followed.
     """
-    if rule.precision in ("float32", "float16"):
-        return weight.astype(rule.precision).astype(np.float32)
+    if rule.precision == "float16":
+        return weight.astype(np.float16).astype(np.float32)
     if divisor is None:
         return grid_of(weight, rule, name).dense()
     return np.asarray(grid_of(weight * divisor, rule, name).dense() / divisor, np.float32)

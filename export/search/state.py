@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import json
 import math
 from collections.abc import Mapping
@@ -11,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from export.fingerprints import versions
 from export.recipes import Recipe
 from export.search.ladder import Weight
 from runtime.console import note
@@ -121,19 +121,13 @@ def recipe_key(recipe: Recipe) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def versions(packages: tuple[str, ...]) -> dict[str, str]:
+def versions_of(packages: tuple[str, ...]) -> dict[str, str]:
     """Installed versions of what touches an artifact, and a hash of this program itself.
 
     Args:
         packages: of the target.
     """
-    found = {"program": _program_sha256()}
-    for name in ("mobile-export", "torch", "transformers", "numpy", *packages):
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
+    return {"packages": versions(packages), "program": _program_sha256()}
 
 
 def _program_sha256() -> str:
