@@ -19,7 +19,7 @@ from export.search.ladder import Kind, Weight, rungs_of, stored_bytes, weights_o
 from export.search.mixture import NAME
 from export.search.sensitivity import key_of, measure_noise
 from export.search.settings import SearchSettings, size_words
-from export.search.state import State, versions_of
+from export.search.state import State, recipe_key, versions_of
 from export.search.table import nothing_found, print_search
 from export.search.walk import (
     Mixtures,
@@ -86,7 +86,7 @@ def find_recipe(
             # The nearest is worth knowing: whether the smallest would pass at all.
             smallest = min(tried, key=lambda item: item.trial.size or np.inf)
             tried.append(Tried(smallest.recipe, shop.attempt(smallest.recipe)))
-    tried = list({item.recipe.file + item.trial.label: item for item in tried}.values())
+    tried = list({recipe_key(item.recipe): item for item in tried}.values())
     print_search(tried, best, settings)
     if best is None:
         raise nothing_found(tried, settings)
