@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from export.content_cache import ContentCache
-from export.outliers.migrate import Migrated, migrated
+from export.prepare import Prepared, prepared_job
 from export.recipes import Recipe
 from export.reference import Reference
 from export.reference_cache import cached_logits
@@ -21,7 +21,6 @@ from export.reference_trace import trace_reference
 from export.targets.base import (
     Description,
     Effective,
-    Job,
     Source,
     Target,
     resolve_options,
@@ -87,7 +86,7 @@ def make_artifacts(
             recipe says, or a stored weight is not what the recipe makes of the reference's.
     """
     scratch = scratch_of(wanted.target, staging)
-    prepared: dict[str, Migrated] = {}
+    prepared = Prepared()
     made = [
         make_artifact(
             wanted.target,
@@ -121,7 +120,7 @@ def make_artifact(
     folder: Path,
     *,
     scratch: Path,
-    prepared: dict[str, Migrated],
+    prepared: Prepared,
     traced: bool = True,
 ) -> MadeArtifact:
     """Write one recipe's artifact into `folder`, checked against its recipe.
@@ -134,7 +133,7 @@ def make_artifact(
         golden: the cases that PyTorch runs with the artifact's weights.
         folder: where the artifact goes.
         scratch: as `Job.scratch`: the same folder for artifacts of the same source.
-        prepared: what was found about outliers, likewise; empty at first.
+        prepared: what recipes have in common, likewise; empty at first.
         traced: whether PyTorch's inside is wanted too, which only a bundle has use for.
 
     Raises:
@@ -142,7 +141,7 @@ def make_artifact(
     """
     check_layers(recipe, original_parameters(source.reference))
     path = folder / recipe.file
-    job = _job(source, recipe, options, scratch, prepared)
+    job = prepared_job(source, recipe, options, scratch, prepared)
     with stage(f"{target.TARGET}: making {recipe.file}, {recipe.summary}"):
         target.make(job, path)
         description = target.describe(path)
@@ -160,42 +159,6 @@ def make_artifact(
                 lengths = description.lengths or source.lengths
                 trace = trace_reference(own, golden, lengths, source.pad_id, artifact=recipe.file)
     return MadeArtifact(target, recipe, description, logits, trace)
-
-
-def _job(
-    source: Source,
-    recipe: Recipe,
-    options: Mapping[str, str],
-    scratch: Path,
-    prepared: dict[str, Migrated],
-) -> Job:
-    """The job of a recipe, whose outliers are moved first if it says so."""
-    if recipe.outliers == "keep":
-        return Job(source, recipe, options, scratch)
-    moved = moved_outliers(source, recipe.outliers, prepared)
-    if moved.folded:
-        # Other weights: float conversions are not shared with recipes that keep the model's own.
-        scratch = scratch / f"outliers_{recipe.outliers}"
-        scratch.mkdir(exist_ok=True)
-    return Job(replace(source, reference=moved.reference), recipe, options, scratch, moved.divisors)
-
-
-def moved_outliers(source: Source, outliers: str, prepared: dict[str, Migrated]) -> Migrated:
-    """The reference after its outliers were moved as a `Recipe.outliers` says.
-
-    Args:
-        source: whose reference, and texts to measure on.
-        outliers: ``keep``, ``fold`` or ``divide``.
-        prepared: what was found before, by `outliers`; it is added to.
-    """
-    if outliers == "keep":
-        return Migrated(source.reference)
-    if outliers not in prepared:
-        with stage("looking for outlier channels"):
-            prepared[outliers] = migrated(
-                source.reference, source.calibration, divide=outliers == "divide"
-            )
-    return prepared[outliers]
 
 
 def _is_reference(effective: Effective, reference: Reference) -> bool:

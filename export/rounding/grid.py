@@ -29,9 +29,9 @@ _SCALES = ("float32", "float16", "bfloat16", "multiple")
 _SMALLEST = {"float16": 2.0**-16, "bfloat16": 2.0**-16}
 _SMALLEST_FLOAT32 = float(np.finfo(np.float32).tiny)
 # A block's scale is 1 to 18 times its row's: 7 · 18 = 126 is an int8.
-_MULTIPLES = 18
+MULTIPLES = 18
 # Rows that are worked on together: 30 thousand rows of an embedding would be copied several times.
-_ROWS = 4096
+ROWS = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ def grid_of(weight: Floats, rule: WeightsRule, name: str = "a weight") -> Grid:
     largest, blocks = largest_code(rule), blocks_of(weight, rule, name)
     if not weight.size:
         return Grid(np.zeros(weight.shape, np.int8), np.ones((len(weight), blocks), np.float32))
-    peaks = _peaks(weight, blocks)
+    peaks = peaks_of(weight, blocks)
     if not np.isfinite(peaks).all():
         raise UserError(
             f"{name} holds numbers that are not finite",
@@ -88,12 +88,24 @@ def grid_of(weight: Floats, rule: WeightsRule, name: str = "a weight") -> Grid:
             why=f"their scale is no finite {rule.scale} number",
             todo="export with RECIPE=float32",
         )
+    return grid_with(weight, scales, rule)
+
+
+def grid_with(weight: Floats, scales: Floats, rule: WeightsRule) -> Grid:
+    """The nearest codes for scales that are known; what `grid_of` returns is a special case.
+
+    Args:
+        weight: float32 [rows, columns].
+        scales: float32 [rows, blocks], of `scales_of`.
+        rule: the one that they follow.
+    """
+    largest, blocks = largest_code(rule), scales.shape[1]
     codes = np.empty(weight.shape, np.int8)
-    for start in range(0, len(weight), _ROWS):
-        rows = slice(start, start + _ROWS)
-        codes[rows] = codes_of(weight[rows], scales[rows], largest)
+    for start in range(0, len(weight), ROWS):
+        rows = slice(start, start + ROWS)
+        codes[rows] = _codes_of(weight[rows], scales[rows], largest)
     # Where nothing is left, the scale says nothing.
-    used = _peaks(codes, blocks) > 0
+    used = peaks_of(codes, blocks) > 0
     if rule.granularity == "tensor":
         used[:] = used.any()
     elif rule.scale == "multiple":
@@ -162,7 +174,8 @@ def scales_of(peaks: Floats, rule: WeightsRule) -> Floats:
     """
     exact = _SIGNIFICAND - _CODE_BITS[rule.precision]
     if rule.scale == "multiple":
-        return _multiples(peaks)
+        row = row_scales_of(peaks)
+        return row * multiples_of(peaks, row).astype(np.float32)
     with np.errstate(over="ignore"):
         scales = peaks / np.float32(largest_code(rule))
         if rule.scale == "float16":
@@ -176,14 +189,14 @@ def scales_of(peaks: Floats, rule: WeightsRule) -> Floats:
     return scales
 
 
-def codes_of(weight: Floats, scales: Floats, largest: int) -> npt.NDArray[np.int8]:
+def _codes_of(weight: Floats, scales: Floats, largest: int) -> npt.NDArray[np.int8]:
     """The nearest codes, int8 [rows, columns], of a weight whose scales are known."""
     parts = weight.reshape(len(weight), scales.shape[1], -1) / scales[:, :, None]
     np.clip(np.rint(parts, out=parts), -largest, largest, out=parts)
     return parts.astype(np.int8).reshape(weight.shape)
 
 
-def _peaks(weight: npt.NDArray[np.generic], blocks: int) -> Floats:
+def peaks_of(weight: npt.NDArray[np.generic], blocks: int) -> Floats:
     """Largest magnitude of each block, [rows, blocks]; NaN where a block has one."""
     parts = weight.reshape(len(weight), blocks, -1)
     # Not of absolute values, which would copy the weight.
@@ -199,14 +212,19 @@ def _to_bits(values: Floats, bits: int) -> Floats:
     return kept.astype(np.uint32).view(np.float32)
 
 
-def _multiples(peaks: Floats) -> Floats:
-    """Whole multiples of a row's scale, which takes the row's largest magnitude to 7 · 18."""
-    top = peaks.max(axis=1, keepdims=True) / np.float32(7 * _MULTIPLES)
-    row = _to_bits(top, _SIGNIFICAND - 7)
-    row[row < _SMALLEST_FLOAT32] = 1
-    # A multiple serves until it would cut more than 0.4 of a step off; of those from 6 on a little
-    # longer, so that the largest code that a block gets leads to the same multiple again.
-    steps = np.arange(2, _MULTIPLES + 1)
+def row_scales_of(peaks: Floats) -> Floats:
+    """Scales that take the largest magnitude of each row to 7 · 18, float32 [rows, 1]."""
+    row = _to_bits(peaks.max(axis=1, keepdims=True) / np.float32(7 * MULTIPLES), _SIGNIFICAND - 7)
+    return np.where(row < _SMALLEST_FLOAT32, np.float32(1), row)
+
+
+def multiples_of(peaks: Floats, row: Floats) -> npt.NDArray[np.int64]:
+    """How many times a row's scale [rows, 1] the scale of each block is, [rows, blocks].
+
+    A multiple serves until it would cut more than 0.4 of a step off; of those from 6 on a little
+    longer, so that the largest code that a block gets leads to the same multiple again.
+    """
+    steps = np.arange(2, MULTIPLES + 1)
     starts = np.where(steps < 6, 7.4 * (steps - 1), np.maximum(7.4 * (steps - 1), 6.51 * steps))
-    found = 1 + np.searchsorted(starts, peaks.astype(np.float64) / row, side="right")
-    return row * found.astype(np.float32)
+    found = np.searchsorted(starts, peaks.astype(np.float64) / row, side="right")
+    return found.astype(np.int64) + 1

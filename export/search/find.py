@@ -11,8 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from export.artifacts import Wanted, moved_outliers, scratch_of
+from export.artifacts import Wanted, scratch_of
 from export.bundle_writer import Facts
+from export.prepare import moved_outliers
 from export.recipes import Recipe, WeightsRule
 from export.recipes.document import recipe_toml
 from export.search.ladder import Kind, Weight, rungs_of, stored_bytes, weights_of_model

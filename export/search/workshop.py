@@ -8,7 +8,7 @@ from pathlib import Path
 
 from export.artifacts import MadeArtifact, make_artifact
 from export.bundle_writer import Facts, judge_made
-from export.outliers.migrate import Migrated
+from export.prepare import Prepared
 from export.recipes import Recipe
 from export.search.ladder import weights_of
 from export.search.mixture import NAME
@@ -60,7 +60,7 @@ class Workshop:
         """
         self.target = target
         self.source = source
-        self.prepared: dict[str, Migrated] = {}
+        self.prepared = Prepared()
         self.state = state
         self.made = 0
         self._chosen = chosen

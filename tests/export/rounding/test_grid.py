@@ -157,7 +157,7 @@ def test_too_small_for_a_scale_is_zero() -> None:
 def test_what_is_not_finite_is_refused(rule: WeightsRule, value: float) -> None:
     weight = np.ones((3, 8), np.float32)
     weight[1, 2] = value
-    with pytest.raises(UserError, match="layer.weight holds numbers that are not finite"):
+    with pytest.raises(UserError, match=r"layer\.weight holds numbers that are not finite"):
         grid_of(weight, rule, "layer.weight")
 
 

@@ -1,0 +1,115 @@
+"""What becomes of the model before a target sees it: outliers are moved, weights rounded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from export.outliers.migrate import Migrated, migrated
+from export.recipes import Recipe, WeightsRule
+from export.reference import Reference
+from export.rounding.model import SEARCHED, is_rounded, rounded
+from export.targets.base import LARGE_WEIGHT_ELEMENTS, Job, Source
+from runtime.console import progress_bar, stage
+
+
+@dataclass(slots=True)
+class Prepared:
+    """What recipes of one run have in common, kept from one to the next.
+
+    Attributes:
+        moved: by `Recipe.outliers`.
+        rounded: by what it depends on; only the last, for it is as large as the model.
+    """
+
+    moved: dict[str, Migrated] = field(default_factory=dict)
+    rounded: dict[object, Reference] = field(default_factory=dict)
+
+
+def prepared_job(
+    source: Source,
+    recipe: Recipe,
+    options: Mapping[str, str],
+    scratch: Path,
+    prepared: Prepared,
+) -> Job:
+    """The job of a recipe: its outliers are moved first, then its weights rounded.
+
+    A target sees weights that are on their grid already, and is told to quantize them by their
+    largest magnitudes, which finds the same integers again.
+
+    Raises:
+        UserError: a weight cannot be rounded as the recipe says.
+    """
+    moved = moved_outliers(source, recipe.outliers, prepared)
+    job = Job(replace(source, reference=moved.reference), recipe, options, scratch, moved.divisors)
+    if moved.folded:
+        # Other weights: float conversions are not shared with recipes that keep the model's own.
+        job = replace(job, scratch=_within(job.scratch, f"outliers_{recipe.outliers}"))
+    if is_rounded(recipe):
+        reference = _rounded(job, prepared)
+        job = replace(
+            job,
+            source=replace(source, reference=reference),
+            recipe=by_magnitude(recipe),
+            scratch=_within(job.scratch, f"rounded_{recipe.name}"),
+        )
+    return job
+
+
+def by_magnitude(recipe: Recipe) -> Recipe:
+    """The recipe that stores weights on their grid as they are."""
+
+    def plain(rule: WeightsRule) -> WeightsRule:
+        return replace(rule, algorithm="minmax") if rule.algorithm in SEARCHED else rule
+
+    return replace(
+        recipe,
+        linear=plain(recipe.linear),
+        embedding=plain(recipe.embedding),
+        layers={name: plain(rule) for name, rule in recipe.layers.items()},
+    )
+
+
+def moved_outliers(source: Source, outliers: str, prepared: Prepared) -> Migrated:
+    """The reference after its outliers were moved.
+
+    Args:
+        source: whose reference, and texts to measure on.
+        outliers: as in `Recipe`.
+        prepared: what was found before; it is added to.
+    """
+    if outliers == "keep":
+        return Migrated(source.reference)
+    if outliers not in prepared.moved:
+        with stage("looking for outlier channels"):
+            prepared.moved[outliers] = migrated(
+                source.reference, source.calibration, divide=outliers == "divide"
+            )
+    return prepared.moved[outliers]
+
+
+def _rounded(job: Job, prepared: Prepared) -> Reference:
+    recipe = job.recipe
+    layers = tuple(sorted(recipe.layers.items()))
+    key: Any = (recipe.outliers, recipe.linear, recipe.embedding, layers)
+    if key not in prepared.rounded:
+        prepared.rounded.clear()
+        with stage(f"rounding weights for {recipe.file}"), progress_bar("rounding") as progress:
+            prepared.rounded[key] = rounded(
+                job.source.reference,
+                recipe,
+                job.source.calibration,
+                job.divisors,
+                smallest=LARGE_WEIGHT_ELEMENTS,
+                progress=progress,
+            )
+    return prepared.rounded[key]
+
+
+def _within(folder: Path, name: str) -> Path:
+    inner = folder / name
+    inner.mkdir(exist_ok=True)
+    return inner

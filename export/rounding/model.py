@@ -1,0 +1,143 @@
+"""A model whose weights lie on the grids of a recipe, so that storing them changes nothing more."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from export.recipes import Recipe, WeightsRule
+from export.reference import Reference
+from export.rounding.clip import clipped
+from export.rounding.gptq import compensated
+from export.rounding.grid import Floats
+from export.rounding.moments import linear_layers, order_of_run, second_moments
+from runtime.errors import UserError
+
+SEARCHED = ("mse", "gptq")
+
+Divisors = Mapping[str, Floats]
+
+
+def is_rounded(recipe: Recipe) -> bool:
+    """Whether a recipe leaves it to this package which integers a weight becomes."""
+    rules = (recipe.linear, recipe.embedding, *recipe.layers.values())
+    return any(rule.algorithm in SEARCHED for rule in rules)
+
+
+def rounded(
+    reference: Reference,
+    recipe: Recipe,
+    calibration: Sequence[Sequence[int]],
+    divisors: Divisors,
+    *,
+    smallest: int,
+    progress: Callable[[int, int], None] | None = None,
+) -> Reference:
+    """The model with every weight that the recipe has rounded by search on its grid.
+
+    Linear layers are rounded in the order that they run, a block of the encoder at a time; each
+    block sees what those before it make of the texts.
+
+    Args:
+        reference: it is not changed.
+        recipe: rules whose algorithm is none of `SEARCHED` leave their weights alone.
+        calibration: ids of training texts.
+        divisors: as `Job.divisors`; a weight times its divisor is on the grid.
+        smallest: elements of a weight that is rounded; targets leave smaller ones in float, and
+            rounding those would lose something for nothing.
+        progress: called with (done, total) weights.
+
+    Raises:
+        UserError: a weight has no grid, or there are no texts to see inputs of.
+    """
+    after = reference.around(copy.deepcopy(reference.module.model))
+    tables, layers = _tables(after, recipe, smallest), _layers(after, recipe, smallest)
+    total, done = len(tables) + len(layers), 0
+    for name, (table, rule) in tables.items():
+        table.weight.copy_(
+            torch.from_numpy(clipped(table.weight.numpy(), rule, None, name).dense())
+        )
+        done = _tell(progress, done, total)
+    if layers and not calibration:
+        raise UserError(
+            f"the recipe {recipe.name} has no texts to round weights with",
+            why="it tries which rounding does the least harm to training texts, and the data has "
+            "no such split",
+            todo="choose another RECIPE, or give it data with a train split",
+        )
+    for groups in _stages(after, calibration, layers):
+        moments = second_moments(after, calibration, groups)
+        for name in (name for names in groups for name in names if name in layers):
+            layer, rule = layers[name]
+            divisor = divisors.get(name, np.ones(layer.in_features, np.float32))
+            layer.weight.copy_(
+                torch.from_numpy(_searched(layer, rule, moments[name], divisor, name))
+            )
+            done = _tell(progress, done, total)
+    return after
+
+
+def _searched(
+    layer: torch.nn.Linear, rule: WeightsRule, moments: torch.Tensor, divisor: Floats, name: str
+) -> Floats:
+    """A layer's weight, [out, in], on its grid once it is multiplied by the divisor."""
+    weight = layer.weight.numpy() * divisor
+    by = torch.from_numpy(1 / divisor)
+    moments = moments * by * by[:, None]
+    grid = clipped(weight, rule, moments.diagonal().numpy(), f"{name}.weight")
+    if rule.algorithm == "gptq":
+        grid = compensated(weight, grid, moments)
+    # Divisors are powers of two: nothing is rounded.
+    return grid.dense() / divisor
+
+
+def _tables(
+    reference: Reference, recipe: Recipe, smallest: int
+) -> dict[str, tuple[Any, WeightsRule]]:
+    model: Any = reference.module.model
+    found = {}
+    for path, module in model.named_modules():
+        rule = recipe.rule_for(f"{path}.weight", "embedding")
+        if isinstance(module, torch.nn.Embedding) and _applies(module.weight, rule, smallest):
+            found[f"{path}.weight"] = module, rule
+    return found
+
+
+def _layers(
+    reference: Reference, recipe: Recipe, smallest: int
+) -> dict[str, tuple[torch.nn.Linear, WeightsRule]]:
+    found = {}
+    for name, layer in linear_layers(reference).items():
+        rule = recipe.rule_for(f"{name}.weight", "linear")
+        if _applies(layer.weight, rule, smallest):
+            found[name] = layer, rule
+    return found
+
+
+def _applies(weight: torch.Tensor, rule: WeightsRule, smallest: int) -> bool:
+    return rule.algorithm in SEARCHED and weight.numel() >= smallest
+
+
+def _stages(
+    reference: Reference, calibration: Sequence[Sequence[int]], wanted: Mapping[str, object]
+) -> Iterator[list[tuple[str, ...]]]:
+    """Groups of layers that are rounded together: those of one block of the encoder."""
+    if not wanted:
+        return
+    stages: dict[str, list[tuple[str, ...]]] = {}
+    for names in order_of_run(reference, max(calibration, key=len)):
+        block = re.match(r".*?\.\d+(?=\.)", names[0])
+        if any(name in wanted for name in names):
+            stages.setdefault(block[0] if block else names[0], []).append(names)
+    yield from stages.values()
+
+
+def _tell(progress: Callable[[int, int], None] | None, done: int, total: int) -> int:
+    if progress is not None:
+        progress(done + 1, total)
+    return done + 1
