@@ -178,7 +178,7 @@ def test_a_failing_gate_leaves_no_bundle_and_keeps_the_old_one(
     out = tmp_path / "out"
     settings = export_settings(checkpoint_folder, weather_file, out, recipes=("int8",))
     with monkeypatch.context() as patch:
-        patch.setattr("export.pipeline.recipes", _strict)
+        patch.setattr("export.recipes.choice.recipes", _strict)
         failed = export_bundle(settings)
     assert failed.report.verdict == "fail"
     assert failed.bundle is None
@@ -196,7 +196,7 @@ def test_a_failing_gate_leaves_no_bundle_and_keeps_the_old_one(
     assert not failed.rejected.exists(), "out of date"
     before = _bytes(out)
     with monkeypatch.context() as patch:
-        patch.setattr("export.pipeline.recipes", _strict)
+        patch.setattr("export.recipes.choice.recipes", _strict)
         export_bundle(settings)
     assert _bytes(out) == before
 

@@ -112,7 +112,7 @@ def test_a_garbage_rounding_fails_the_gate(
     """The artifact is true to the rounded weights; the gate asks for the user's own."""
     if fault is not None:
         monkeypatch.setattr("export.rounding.model.compensated", fault)
-    monkeypatch.setattr("export.pipeline.recipes", lambda _target: {"int8": searched()})
+    monkeypatch.setattr("export.recipes.choice.recipes", lambda _target: {"int8": searched()})
     settings = export_settings(checkpoint_folder, weather_file, tmp_path / "out")
     exported = export_bundle(settings)
     assert (exported.bundle is None) == (fault is not None)

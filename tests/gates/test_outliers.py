@@ -15,7 +15,7 @@ import pytest
 from fault_support import failed
 from outlier_support import plant_exact, plant_inner, plant_residual
 
-import export.pipeline
+import export.recipes.choice
 from export.checkpoint import load_classifier, read_checkpoint
 from export.pipeline import Exported, export_bundle
 from export.recipes import Recipe, recipes
@@ -48,7 +48,7 @@ def exported(checkpoint: Path, data: Path, out: Path, outliers: str | None) -> E
         return {name: replace(recipe, outliers=outliers) for name, recipe in found.items()}
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(export.pipeline, "recipes", own)
+        patch.setattr(export.recipes.choice, "recipes", own)
         return export_bundle(
             export_settings(checkpoint, data, out, targets=("onnx", "tflite"), recipes=("int8",))
         )
