@@ -255,6 +255,8 @@ class _Steps:
                     positions=False,
                     masked=part == "scores",
                 )
+        if i == self._last_block:
+            self._one_row_per_head(own, i, attention, x, mask)
         joined = context.transpose(0, 1).reshape(length, heads * width)
         self._keep(f"{own}.context", i, joined)
         out = self._linear(f"{own}.out_lin", i, attention.out_lin, joined)
@@ -265,6 +267,30 @@ class _Steps:
         out = self._linear(f"{name}.ffn.lin2", i, block.ffn.lin2, inner)
         x = self._keep(f"{name}.ffn.residual", i, out + x)
         return self._norm(f"{name}.output_layer_norm", i, block.output_layer_norm, x, ends=True)
+
+    def _one_row_per_head(
+        self, own: str, i: int, attention: Any, x: torch.Tensor, mask: torch.Tensor
+    ) -> None:
+        """The last block's attention, in the order of `export.families.plain.one_position`."""
+        heads = attention.n_heads
+        query = attention.q_lin(x[:1])
+        width = query.shape[1] // heads
+        channels = torch.eye(heads).repeat_interleave(width, dim=1)
+        scaled = self._keep_once(f"{own}.query_per_head", i, query * channels * width**-0.5)
+        rows = self._keep_once(f"{own}.rows", i, scaled @ attention.k_lin.weight)
+        products = self._keep_once(f"{own}.rows.products", i, rows @ x.T)
+        # What the keys' bias adds is the same for every position.
+        scores = products + mask
+        self._keep_once(f"{own}.rows.scores", i, scores, masked=True)
+        seen = self._keep_once(f"{own}.seen", i, scores.softmax(-1) @ x)
+        self._keep_once(f"{own}.seen.product", i, seen @ attention.v_lin.weight.T)
+        values = self._keep_once(f"{own}.seen.values", i, attention.v_lin(seen))
+        self._keep_once(f"{own}.seen.own", i, values * channels)
+
+    def _keep_once(
+        self, name: str, block: int, value: torch.Tensor, *, masked: bool = False
+    ) -> torch.Tensor:
+        return self._keep(name, block, value, masked=masked, positions=False)
 
     def _linear(self, name: str, block: int, module: Any, x: torch.Tensor) -> torch.Tensor:
         self._keep(f"{name}.product", block, x @ module.weight.T)

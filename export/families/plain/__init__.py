@@ -60,26 +60,44 @@ class Plain:
     constants: Callable[[int], tuple[Floats, ...]] = lambda _: ()
 
 
-def plain_of(reference: Convertible, *, one_position: bool = False) -> Plain:
+def plain_of(
+    reference: Convertible, *, one_position: bool = False, sequence_first: bool = False
+) -> Plain:
     """The reference, or the same function written out.
 
     Args:
         reference: its tensors are shared with the result, not copied.
         one_position: compute of the last block only what the answer needs, where that is known:
             see `export.families.plain.one_position`.
+        sequence_first: the blocks' tensors as [length, batch, dim], where that is known: see
+            `export.families.plain.sequence_first`.
     """
     if reference.family.name == "xlnet":
         from export.families.plain.xlnet import plain_xlnet
 
         return plain_xlnet(reference.module)
-    module = reference.module
-    if one_position:
-        from export.families.plain.one_position import at_one_position
+    from export.families.plain import one_position as shorter
+    from export.families.plain import sequence_first as turned
 
-        module = at_one_position(module)
-    return Plain(module, "model.", _floats(reference.module.model), dict)
+    short = shorter.Shortened(reference.module)
+    if one_position:
+        short = shorter.at_one_position(reference.module)
+    module = turned.sequence_first(short.module) if sequence_first else short.module
+
+    def restored(tensors: Tensors) -> dict[str, Floats]:
+        return {
+            name: np.ascontiguousarray(values.T) if name == short.transposed else values
+            for name, values in tensors.items()
+        }
+
+    known = tuple(constant.numpy() for constant in short.constants)
+    return Plain(module, "model.", _floats(module.model), restored, short.unused, lambda _: known)
 
 
 def _floats(module: Any) -> dict[str, Floats]:
     state = module.state_dict()
-    return {name: value.numpy() for name, value in state.items() if value.is_floating_point()}
+    return {
+        name: np.ascontiguousarray(value.numpy())
+        for name, value in state.items()
+        if value.is_floating_point()
+    }

@@ -58,7 +58,7 @@ def onnx_from_reference(reference: Reference) -> ir.Model:
 
 
 def _trace(reference: Reference) -> ir.Model:
-    module: Any = plain_of(reference).module
+    module: Any = plain_of(reference, one_position=True, sequence_first=True).module
     # Example sizes of 1 would be taken for constants.
     example = torch.ones((2, min(8, reference.max_positions)), dtype=torch.int32)
     batch = torch.export.Dim("batch", min=1)

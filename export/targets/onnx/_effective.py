@@ -39,7 +39,7 @@ def effective_of(artifact: Path, job: Job) -> Effective:
     """See `export.targets.onnx.effective`."""
     graph = open_graph(artifact)
     reference = job.source.reference
-    plain = plain_of(reference)
+    plain = plain_of(reference, one_position=True, sequence_first=True)
     originals = plain.parameters
     turned = _turned(graph)
     divisors = _divisors(graph)

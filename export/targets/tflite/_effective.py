@@ -131,6 +131,8 @@ def _read(model: Any, originals: Mapping[str, Floats], known: Sequence[Floats]) 
                 continue
             tensor = graph.tensors[inputs[1]]
             name, matrix = text(tensor.name), stored_matrix(model, graph, tensor)
+            if matrix is None and kind == "FULLY_CONNECTED":
+                continue  # of two activations: so the converter writes q · xᵀ of a single text
             if matrix is None or name not in originals:
                 raise UserError(f"a {kind} reads {name}", why="it is no weight of the model's")
             if isinstance(matrix, str):
