@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from export.families.plain.one_position import at_one_position
 from export.outliers.migrate import Migrated, migrated
 from export.recipes import Recipe, WeightsRule
 from export.reference import Reference
@@ -44,7 +45,10 @@ def prepared_job(
         UserError: a weight cannot be rounded as the recipe says.
     """
     moved = moved_outliers(source, recipe.outliers, prepared)
-    job = Job(replace(source, reference=moved.reference), recipe, options, scratch, moved.divisors)
+    # Stored transposed, it multiplies queries; what a divisor is for, it has as its output.
+    other = at_one_position(source.reference.module).transposed.removesuffix(".weight")
+    divisors = {name: divisor for name, divisor in moved.divisors.items() if name != other}
+    job = Job(replace(source, reference=moved.reference), recipe, options, scratch, divisors)
     if moved.folded:
         # Other weights: float conversions are not shared with recipes that keep the model's own.
         job = replace(job, scratch=_within(job.scratch, f"outliers_{recipe.outliers}"))
@@ -104,6 +108,7 @@ def _rounded(job: Job, prepared: Prepared) -> Reference:
                 job.source.calibration,
                 job.divisors,
                 smallest=LARGE_WEIGHT_ELEMENTS,
+                transposed=at_one_position(job.source.reference.module).transposed,
                 progress=progress,
             )
     return prepared.rounded[key]

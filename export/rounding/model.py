@@ -36,6 +36,7 @@ def rounded(
     divisors: Divisors,
     *,
     smallest: int,
+    transposed: str = "",
     progress: Callable[[int, int], None] | None = None,
 ) -> Reference:
     """The model with every weight that the recipe has rounded by search on its grid.
@@ -50,6 +51,9 @@ def rounded(
         divisors: as `Job.divisors`; a weight times its divisor is on the grid.
         smallest: elements of a weight that is rounded; targets leave smaller ones in float, and
             rounding those would lose something for nothing.
+        transposed: the weight that targets store with its axes exchanged, of
+            `export.families.plain.one_position`: its grid runs along the other axis. Its product's
+            inputs are no layer's, so that it is only clipped.
         progress: called with (done, total) weights.
 
     Raises:
@@ -75,9 +79,12 @@ def rounded(
         for name in (name for names in groups for name in names if name in layers):
             layer, rule = layers[name]
             divisor = divisors.get(name, np.ones(layer.in_features, np.float32))
-            layer.weight.copy_(
-                torch.from_numpy(_searched(layer, rule, moments[name], divisor, name))
-            )
+            if f"{name}.weight" == transposed:
+                turned = np.ascontiguousarray(layer.weight.numpy().T)
+                found = clipped(turned, rule, None, transposed).dense().T
+            else:
+                found = _searched(layer, rule, moments[name], divisor, name)
+            layer.weight.copy_(torch.from_numpy(found))
             done = _tell(progress, done, total)
     return after
 

@@ -119,3 +119,14 @@ def test_a_garbage_rounding_fails_the_gate(
     assert exported.report.verdict == ("pass" if fault is None else "fail")
     if fault is not None:
         shutil.rmtree(tmp_path / "out.rejected")
+
+
+def test_keys_that_are_stored_transposed_have_no_divisor(tmp_path: Path) -> None:
+    """The last block multiplies them with queries, whose channels are others."""
+    source = source_of(seeded_classifier(3))
+    source = replace(source, reference=plant_residual(source.reference))
+    divisors = prepared_job(source, recipes("onnx")["int8"], {}, tmp_path, Prepared()).divisors
+    layer = "distilbert.transformer.layer"
+    assert f"{layer}.0.attention.k_lin" in divisors
+    assert f"{layer}.1.attention.q_lin" in divisors
+    assert f"{layer}.1.attention.k_lin" not in divisors

@@ -100,6 +100,15 @@ def test_a_weight_times_its_divisor_is_on_the_grid() -> None:
     assert distance(moved.reference, after) < 0.2
 
 
+def test_a_weight_that_targets_store_transposed_is_rounded_along_its_other_axis() -> None:
+    reference, name = reference_of("bert"), "bert.encoder.layer.1.attention.self.key.weight"
+    after = rounded(reference, recipe_of(), TEXTS, {}, smallest=1000, transposed=name)
+    weight = after.module.model.state_dict()[name].numpy()
+    turned = np.ascontiguousarray(weight.T)
+    assert np.array_equal(grid_of(turned, BLOCKS).dense(), turned)
+    assert not np.array_equal(grid_of(weight, BLOCKS).dense(), weight)
+
+
 def test_without_texts_it_says_so() -> None:
     with pytest.raises(UserError, match="has no texts to round weights with"):
         rounded(reference_of("distilbert"), recipe_of(), (), {}, smallest=1000)
