@@ -64,20 +64,22 @@ class Weight:
     Attributes:
         name: for reports.
         values: [rows, width], floats or integer codes; a row is an output channel or a token.
-        scales: of the codes, [rows] or [1]; None for floats.
+        scales: of the codes, [rows], [1] or [rows, blocks]; None for floats.
         zeros: the code of zero, an array that broadcasts to `values`, or 0.
+        bits: of a code, where a file packs them: 4 of an int8 array.
     """
 
     name: str
     values: Array
     scales: Array | None = None
     zeros: Array | int = 0
+    bits: int = 8
 
     def take(self, rows: npt.NDArray[np.intp]) -> None:
         """Put row `rows[i]` in place of row i, scales included."""
         self.values[...] = self.values[rows]
         for array in (self.scales, self.zeros):
-            if isinstance(array, np.ndarray) and array.size == len(rows):
+            if isinstance(array, np.ndarray) and array.shape[:1] == (len(rows),):
                 array[...] = array[rows]
 
     def clear(self, rows: slice = slice(None)) -> None:
@@ -91,8 +93,7 @@ class Weight:
             np.negative(self.values, out=self.values)
             return
         turned = 2 * np.asarray(self.zeros, np.int64) - self.values
-        limits = np.iinfo(self.values.dtype)
-        self.values[...] = np.clip(turned, limits.min, limits.max)
+        self.values[...] = np.clip(turned, *self._limits())
 
     def multiply(self, factor: float) -> None:
         """Scale every value: the scales of codes, or the floats themselves."""
@@ -108,12 +109,11 @@ class Weight:
         """Add one to every code, as a wrong zero point would."""
         if self.scales is None:
             raise NotApplicable("its weights have no zero point that can be changed alone")
-        limit = np.iinfo(self.values.dtype).max
-        self.values[...] = np.minimum(self.values.astype(np.int64) + 1, limit)
+        self.values[...] = np.minimum(self.values.astype(np.int64) + 1, self._limits()[1])
 
     def exchange(self, other: Weight) -> None:
         """Swap contents with a weight of the same shape."""
-        if self.values.shape != other.values.shape or self.values.dtype != other.values.dtype:
+        if self._stored() != other._stored():
             raise NotApplicable(f"{self.name} and {other.name} are not stored alike")
         for mine, theirs in (
             (self.values, other.values),
@@ -130,8 +130,20 @@ class Weight:
         values = self.values.astype(np.float64)
         if self.scales is None:
             return values
-        scaled: npt.NDArray[np.float64] = (values - self.zeros) * self.scales.reshape(-1, 1)
+        scales = self.scales.reshape(-1, 1) if self.scales.ndim < 2 else self.scales
+        each = np.repeat(scales, values.shape[1] // scales.shape[1], axis=1)
+        scaled: npt.NDArray[np.float64] = (values - self.zeros) * each
         return scaled
+
+    def _limits(self) -> tuple[int, int]:
+        """The smallest and the largest code."""
+        limits = np.iinfo(self.values.dtype)
+        return limits.min >> (8 - self.bits), limits.max >> (8 - self.bits)
+
+    def _stored(self) -> tuple[object, ...]:
+        """What two weights must have in common to hold each other's contents."""
+        shapes = [np.shape(part) for part in (self.values, self.scales) if part is not None]
+        return (shapes, self.values.dtype, self.bits)
 
 
 def logits_name(spec: ArtifactSpec) -> str:

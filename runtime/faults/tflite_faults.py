@@ -24,9 +24,12 @@ from runtime.faults.graph import (
     logits_name,
 )
 from runtime.manifest import ArtifactSpec
-from runtime.sessions.litert_file import load, missing, save, schema
+from runtime.sessions.litert_file import load, missing, save, schema, type_name
+from runtime.sessions.litert_weights import block_scales, codes_of, is_blockwise, packed_codes
 
 FORMAT = "tflite"
+
+_PACKED = "INT4"
 
 _KINDS = {
     "FULLY_CONNECTED": LINEAR,
@@ -87,6 +90,7 @@ class TfliteGraph(Graph):
         self._schema = schema()
         self._model, self._graph = model, model.subgraphs[signature.subgraphIndex]
         self._arrays: dict[int, Array] = {}
+        self._scales: dict[int, int] = {}  # weight → scales of its blocks, of its own
         named = {_text(m.name): str(m.tensorIndex) for m in signature.inputs}
         self.ids, self.mask = named["input_ids"], named["attention_mask"]
         self.logits = {_text(m.name): str(m.tensorIndex) for m in signature.outputs}[output]
@@ -121,6 +125,8 @@ class TfliteGraph(Graph):
         if data is None:
             return None
         tensor = self._graph.tensors[int(name)]
+        if type_name(tensor) == _PACKED:
+            return codes_of(self._model, tensor)
         kind = self._enums["TensorType"].get(int(tensor.type), str(tensor.type))
         if kind not in _DTYPES:
             raise NotApplicable(f"weights are stored as {kind}")
@@ -160,15 +166,31 @@ class TfliteGraph(Graph):
         parameter = parameter or node.matrix
         values = self.own(node, parameter)
         tensor = self._graph.tensors[int(node.raw.inputs[int(parameter)])]
-        scales = None
+        scales, bits = None, 4 if type_name(tensor) == _PACKED else 8
         if values.dtype.kind in "iu":
             quantization = tensor.quantization
-            if quantization is None or quantization.scale is None:
+            if is_blockwise(tensor):
+                scales = self._block_scales(int(node.raw.inputs[int(parameter)]))
+            elif quantization is None or quantization.scale is None:
                 raise NotApplicable("its codes have no scales")
-            quantization.scale = scales = np.array(quantization.scale, dtype=np.float32)
+            else:
+                quantization.scale = scales = np.array(quantization.scale, dtype=np.float32)
             if len(scales) not in (1, len(values)):
                 raise NotApplicable("its scales are not one for each row")
-        return Weight(_text(tensor.name), values.reshape(-1, values.shape[-1]), scales)
+        return Weight(_text(tensor.name), values.reshape(-1, values.shape[-1]), scales, bits=bits)
+
+    def _block_scales(self, index: int) -> Array:
+        """float16 [rows, blocks] of a weight, in a tensor that no other weight has."""
+        tensor = self._graph.tensors[index]
+        if index not in self._scales:
+            stored = block_scales(self._model, self._graph, tensor)
+            if stored is None:
+                raise NotApplicable("the scales of its blocks do not fit it")
+            details = tensor.quantization.details
+            self._graph.tensors.append(copy.deepcopy(self._graph.tensors[details.scales]))
+            details.scales = self._scales[index] = len(self._graph.tensors) - 1
+            self._arrays[details.scales] = stored.copy()
+        return self._arrays[self._scales[index]]
 
     def bias(self, node: Node) -> tuple[Node, str] | None:
         """See `Graph`."""
@@ -236,6 +258,8 @@ class TfliteGraph(Graph):
         """Put the arrays back into the file, each in a buffer of its own."""
         for index, values in self._arrays.items():
             raw = np.ascontiguousarray(values).reshape(-1).view(np.uint8)
+            if type_name(self._graph.tensors[index]) == _PACKED:
+                raw = packed_codes(values)
             buffer = self._schema.BufferT()
             buffer.data = raw
             self._model.buffers.append(buffer)

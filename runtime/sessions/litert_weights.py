@@ -47,7 +47,8 @@ def packed_codes(codes: npt.NDArray[np.int8]) -> npt.NDArray[np.uint8]:
     if flat.size % 2:
         flat = np.append(flat, np.int8(0))
     raw = flat.view(np.uint8)
-    packed: npt.NDArray[np.uint8] = (raw[0::2] & 15) | (raw[1::2] << 4)
+    packed: npt.NDArray[np.uint8] = raw[1::2] << np.uint8(4)
+    packed |= raw[0::2] & np.uint8(15)
     return packed
 
 
