@@ -158,7 +158,7 @@ def _read(model: Any, originals: Mapping[str, Floats], known: Sequence[Floats]) 
                 vector = _shaped(name, values, originals[name])
                 _agree(name, same_values(parts.vectors.setdefault(name, vector), vector))
             elif values.size >= _SMALLEST_WEIGHT and not any(
-                np.array_equal(values, constant) for constant in known
+                np.array_equal(values.ravel(), constant.ravel()) for constant in known
             ):
                 raise UserError(
                     f"the file stores {name} {list(values.shape)}",
