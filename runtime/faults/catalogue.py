@@ -238,6 +238,14 @@ def wrong_weight_scale(graph: Graph, _: Context) -> None:
     graph.weight(_first_block(graph).inner).multiply(1.05)
 
 
+def wrong_block_scale(graph: Graph, _: Context) -> None:
+    """One block of a layer's weights, or of a word's, has the scale beside its own."""
+    try:
+        graph.weight(_first_block(graph).inner).shift_block_scale()
+    except NotApplicable:
+        word_table(graph).shift_block_scale()
+
+
 def shifted_channels(graph: Graph, _: Context) -> None:
     """Every channel of a layer stands where its neighbour should."""
     weight = graph.weight(_first_block(graph).inner)
@@ -325,6 +333,7 @@ FAULTS = (
             swapped_query_key,
             wrong_attention_scale,
             wrong_weight_scale,
+            wrong_block_scale,
             shifted_channels,
             wrong_zero_point,
             dropped_mask,

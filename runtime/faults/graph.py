@@ -67,6 +67,7 @@ class Weight:
         scales: of the codes, [rows], [1] or [rows, blocks]; None for floats.
         zeros: the code of zero, an array that broadcasts to `values`, or 0.
         bits: of a code, where a file packs them: 4 of an int8 array.
+        multiples: whole numbers that make a row's scale a block's, [rows, blocks], or None.
     """
 
     name: str
@@ -74,11 +75,12 @@ class Weight:
     scales: Array | None = None
     zeros: Array | int = 0
     bits: int = 8
+    multiples: Array | None = None
 
     def take(self, rows: npt.NDArray[np.intp]) -> None:
         """Put row `rows[i]` in place of row i, scales included."""
         self.values[...] = self.values[rows]
-        for array in (self.scales, self.zeros):
+        for array in (self.scales, self.zeros, self.multiples):
             if isinstance(array, np.ndarray) and array.shape[:1] == (len(rows),):
                 array[...] = array[rows]
 
@@ -111,6 +113,16 @@ class Weight:
             raise NotApplicable("its weights have no zero point that can be changed alone")
         self.values[...] = np.minimum(self.values.astype(np.int64) + 1, self._limits()[1])
 
+    def shift_block_scale(self) -> None:
+        """Give the first block the scale beside its own."""
+        if self.multiples is not None:
+            first = int(self.multiples.flat[0])
+            self.multiples.flat[0] = first + 1 if first == 1 else first - 1
+        elif self.scales is not None and self.scales.ndim == 2 and self.scales.shape[1] > 1:
+            self.scales.flat[0] *= self.scales.dtype.type(1.25)
+        else:
+            raise NotApplicable("its weights have no blocks with scales of their own")
+
     def exchange(self, other: Weight) -> None:
         """Swap contents with a weight of the same shape."""
         if self._stored() != other._stored():
@@ -119,6 +131,7 @@ class Weight:
             (self.values, other.values),
             (self.scales, other.scales),
             (self.zeros, other.zeros),
+            (self.multiples, other.multiples),
         ):
             if isinstance(mine, np.ndarray) and isinstance(theirs, np.ndarray):
                 kept = mine.copy()
@@ -131,6 +144,8 @@ class Weight:
         if self.scales is None:
             return values
         scales = self.scales.reshape(-1, 1) if self.scales.ndim < 2 else self.scales
+        if self.multiples is not None:
+            scales = scales * self.multiples
         each = np.repeat(scales, values.shape[1] // scales.shape[1], axis=1)
         scaled: npt.NDArray[np.float64] = (values - self.zeros) * each
         return scaled

@@ -24,7 +24,9 @@ from runtime.faults.graph import (
     Weight,
     logits_name,
 )
+from runtime.faults.onnx_packed import PackedTensor, packed_tensors
 from runtime.manifest import ArtifactSpec
+from runtime.sessions.onnx_packed import pack, pack_linear, unpack, unpack_linear
 
 FORMAT = "onnx"
 
@@ -74,6 +76,10 @@ class OnnxGraph(Graph):
         self._onnx, self._graph = onnx, graph
         self._stored = {tensor.name: tensor for tensor in graph.initializer}
         self._arrays: dict[str, Array] = {}
+        self._packed = packed_tensors(graph, onnx.TensorProto.UINT8)
+        self._pairs = {packed.pairs for packed in self._packed.values()}
+        # Codes that were unpacked, by the name of their bytes.
+        self._codes: dict[str, Array] = {}
         self.ids, self.mask = "input_ids", "attention_mask"
         self.logits = logits_name(spec)
         self.nodes = tuple(self._node(i, node) for i, node in enumerate(graph.node))
@@ -83,14 +89,16 @@ class OnnxGraph(Graph):
         kind, matrix = _KINDS.get(raw.op_type, raw.op_type.lower()), ""
         for kinds, unified in ((_PRODUCTS, LINEAR), (_LOOKUPS, LOOKUP)):
             place = str(kinds.get(raw.op_type, ""))
-            tensor = self._stored.get(inputs.get(place, ""))
-            if tensor is not None and len(tensor.dims) == 2 and not self._counts(tensor):
+            if self._is_matrix(inputs.get(place, "")):
                 kind, matrix = unified, place
         return Node(order, kind, inputs, tuple(raw.output), raw, matrix)
 
-    def _counts(self, tensor: Any) -> bool:
-        """Whether a tensor holds positions or shapes."""
-        return bool(tensor.data_type == self._onnx.TensorProto.INT64)
+    def _is_matrix(self, name: str) -> bool:
+        tensor = self._stored.get(name)
+        if name in self._packed or tensor is None or name in self._pairs:
+            return name in self._packed
+        # What is INT64 holds positions or shapes.
+        return len(tensor.dims) == 2 and tensor.data_type != self._onnx.TensorProto.INT64
 
     def constant(self, name: str) -> Array | None:
         """See `Graph`."""
@@ -103,6 +111,8 @@ class OnnxGraph(Graph):
 
     def stored_shape(self, name: str) -> tuple[int, ...] | None:
         """See `Graph`."""
+        if name in self._packed:
+            return self._packed[name].shape
         return tuple(self._stored[name].dims) if name in self._stored else None
 
     def own(self, node: Node, parameter: str) -> Array:
@@ -119,14 +129,13 @@ class OnnxGraph(Graph):
             self._graph.initializer.append(copy)
             self._stored[name] = self._graph.initializer[-1]
             node.raw.input[place] = name
-        name = node.raw.input[place]
-        if name not in self._arrays:
-            self._arrays[name] = self._onnx.numpy_helper.to_array(self._stored[name]).copy()
-        return self._arrays[name]
+        return self._array(node.raw.input[place])
 
     def weight(self, node: Node, parameter: str = "") -> Weight:
         """See `Graph`; codes keep their scales."""
         parameter = parameter or node.matrix
+        if node.inputs[parameter] in self._packed:
+            return self._packed_weight(node, self._packed[node.inputs[parameter]])
         values = self.own(node, parameter)
         if node.kind == LINEAR and not self._attribute(node, "transB"):
             values = values.T
@@ -135,6 +144,45 @@ class OnnxGraph(Graph):
             where = self._scales(node, len(values))
             scales = self.own(*where).reshape(-1)
         return Weight(node.inputs[parameter], values.reshape(-1, values.shape[-1]), scales)
+
+    def _packed_weight(self, node: Node, packed: PackedTensor) -> Weight:
+        """Codes of four bits, which `commit` packs again."""
+        read = node.inputs[node.matrix]
+        if sum(read in other.input for other in self._graph.node) > 1:
+            raise NotApplicable(f"several operations read {read}")
+        if packed.name not in self._codes:
+            stored = self._onnx.numpy_helper.to_array(self._stored[packed.name])
+            self._codes[packed.name] = (unpack_linear if packed.is_linear else unpack)(stored)
+        codes = self._codes[packed.name]
+        codes = codes.reshape(-1, codes.shape[-1])
+        rows = len(codes)
+        if packed.is_linear:
+            scales = self.own(*self._scales(node, rows)).reshape(-1)
+            multiples = self._array(packed.multiples).reshape(-1, rows).T
+            return Weight(packed.name, codes, scales, bits=4, multiples=multiples)
+        arrays = [self._array(name).reshape(rows, -1) for name in self._looked_up_with(node, rows)]
+        floats = [array for array in arrays if array.dtype.kind == "f"]
+        if len(floats) != 1:
+            raise NotApplicable(f"no scales of {packed.name} were found")
+        whole = next((array for array in arrays if array.dtype.kind == "u"), None)
+        return Weight(packed.name, codes, floats[0], bits=4, multiples=whole)
+
+    def _looked_up_with(self, node: Node, rows: int) -> list[str]:
+        """Stored numbers, one or some a row, that are looked up by the same ids as a table."""
+        where = {k: v for k, v in node.inputs.items() if k != node.matrix}
+        found = []
+        for other in self.nodes:
+            shape = self.stored_shape(other.inputs.get(node.matrix, "")) or ()
+            same = {k: v for k, v in other.inputs.items() if k != node.matrix} == where
+            if same and other is not node and shape[-2:] == (1, 1) and shape[-4] == rows:
+                found.append(other.inputs[node.matrix])
+        return found
+
+    def _array(self, name: str) -> Array:
+        """A stored array that is saved."""
+        if name not in self._arrays:
+            self._arrays[name] = self._onnx.numpy_helper.to_array(self._stored[name]).copy()
+        return self._arrays[name]
 
     def _scales(self, node: Node, rows: int) -> tuple[Node, str]:
         """Where the scales of integer codes enter."""
@@ -163,7 +211,7 @@ class OnnxGraph(Graph):
         """See `Graph`."""
         if node.raw.op_type == "Gemm":
             return (node, "2") if node.inputs.get("2") in self._stored else None
-        shape = self._stored[node.inputs[node.matrix]].dims
+        shape = self.stored_shape(node.inputs[node.matrix]) or (0, 0)
         current = node
         for _ in range(_STEPS_TO_BIAS):
             current = next(self.consumers(current.outputs[0]), current)
@@ -222,6 +270,11 @@ class OnnxGraph(Graph):
 
     def commit(self) -> None:
         """Put the arrays back into the file."""
+        for packed in self._packed.values():
+            if packed.name in self._codes:
+                block = 2 * self._stored[packed.name].dims[1 if packed.is_linear else -1]
+                packing = pack_linear if packed.is_linear else pack
+                self._arrays[packed.name] = packing(self._codes[packed.name], block)
         for tensor in self._graph.initializer:
             if tensor.name in self._arrays:
                 array = np.ascontiguousarray(self._arrays[tensor.name])

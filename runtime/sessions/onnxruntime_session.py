@@ -84,7 +84,9 @@ class OnnxruntimeSession:
         options: Any,
     ) -> None:
         self._session = session
-        self._recipe = spec.recipe
+        integers = {w.precision for w in spec.weights.stored if w.role == "linear"}
+        # Four bits are unpacked to seven.
+        self._full_range = bool(integers & {"int8", "int4"}) and "avx2" not in spec.recipe
         self._path = path
         self._options = options
         self._taps: OnnxTaps | None = None
@@ -183,7 +185,7 @@ class OnnxruntimeSession:
             "threads": str(self._settings.threads),
             "machine": platform.machine(),
         }
-        if self._recipe == "int8" and _saturates():
+        if self._full_range and _saturates():
             facts["leaves_open"] = (
                 "This processor has AVX2 and no VNNI, where onnxruntime's int8 products saturate: "
                 "a fault that arm64 phones do not have. RECIPE=int8_avx2 is right here."
