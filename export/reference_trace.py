@@ -252,7 +252,6 @@ class _Steps:
                     f"{own}.{part}.head_{head}",
                     i,
                     value[head],
-                    positions=False,
                     masked=part == "scores",
                 )
         if i == self._last_block:
@@ -333,8 +332,8 @@ class _Steps:
     ) -> torch.Tensor:
         """Note one step; in the last block, and where it begins, its first position as well.
 
-        ONNX and TFLite artifacts compute only what is read there: see
-        `export.targets.onnx._one_position` and `export.families.plain.one_position`.
+        Artifacts compute only what is read there: see `export.families.plain.one_position` and, for
+        ONNX, `export.targets.onnx._one_position`.
         """
         self._note(name, block, value, scale, ends=ends, square=square, masked=masked)
         begins_last = block == self._last_block - 1 and ends

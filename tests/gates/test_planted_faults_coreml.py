@@ -24,13 +24,25 @@ from export.targets import targets
 from export.targets.base import ArtifactMetadata, Job, Source, resolve_options
 from runtime.bundle import GOLDEN, PARITY, open_bundle
 from runtime.errors import UserError
-from runtime.faults.catalogue import weak_mask, wrong_attention_scale
+from runtime.faults.anatomy import blocks
+from runtime.faults.catalogue import Context, weak_mask, wrong_attention_scale
+from runtime.faults.graph import LINEAR, Graph
 from runtime.golden import EffectiveLogits, Golden, read_golden
 from runtime.parity.document import read_gates
 from runtime.parity.judge import judge
 
 NAME = "model.mlpackage"
 TARGET = targets()["coreml"]
+
+
+def another_position(graph: Graph, context: Context) -> None:
+    """The last block, which is computed for the first position alone, is so for the second."""
+    del context
+    query = blocks(graph)[-1].query
+    (node,) = (n for n in graph.behind(query.inputs["x"], (LINEAR,)) if n.kind == "slice_by_index")
+    graph.own(node, "begin")[1] = 1
+    graph.own(node, "end")[1] = 2
+
 
 STORED, GRAPH, END_TO_END = "stored weights", "graph", "end to end"
 # Sizes that a tolerance on logits does not see: 0.2% on the scores, and a mask of minus eight.
@@ -39,6 +51,7 @@ FAULTS: dict[str, tuple[Plant, set[str]]] = {
     "wrong_attention_scale": (partial(wrong_attention_scale, factor=1.002), {GRAPH}),
     "weak_mask": (partial(weak_mask, score=-8.0), {GRAPH, END_TO_END}),
     "miswired_layers": (PLANTS["miswired_layers"], {GRAPH, END_TO_END}),
+    "another_position": (another_position, {GRAPH, END_TO_END}),
     "wrong_epsilon": (PLANTS["wrong_epsilon"], {GRAPH}),
     "wrong_bias": (PLANTS["wrong_bias"], {STORED, END_TO_END}),
     "flipped_small_sign": (PLANTS["flipped_small_sign"], {STORED}),

@@ -13,13 +13,17 @@ query q of a head, what comes in x [length, dim], and the probabilities p:
 So both matrices are multiplied with one row per head instead of one per position. At six layers and
 128 ids all this is a sixth of the work.
 
-Only the last block is written out here. Modules, tensors and names are the model's own, but for the
-keys' matrix, which is transposed. The output is [batch, 1, dim], of which the model's head reads
-the first or the last position as it always does.
+`at_one_position` writes only the last block out. Modules, tensors and names are the model's own,
+but for the keys' matrix, which is transposed. The output is [batch, 1, dim], of which the model's
+head reads the first or the last position as it always does.
+
+Who writes every block out, as Core ML does in layouts of its own, takes `run_blocks`, which is the
+same rule with an attention of the caller's.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -29,6 +33,10 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from export.families.anatomy import ANATOMIES, Block
 from export.families.plain.sharing import Rewritten, copy_sharing_parameters, layers_of
+
+# (block, the positions that ask, every position) → attention for each that asks, before its output
+# projection, in the layout of the caller.
+Attend = Callable[[Block, Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +66,12 @@ def at_one_position(module: Any) -> Shortened:
         The same function of the same tensors, in modules of its own; `module` itself where every
         position is read, or for a family whose blocks are not BERT's (MobileBERT, XLNet).
     """
-    family = module.family
-    if family.name not in ANATOMIES or not _reads_one_position(module):
+    family, position = module.family, read_position(module)
+    if family.name not in ANATOMIES or position is None:
         return Shortened(module)
     model = copy_sharing_parameters(module.model)
     block = ANATOMIES[family.name].blocks(model)[-1]
-    heads, position = model.config.num_attention_heads, _slice(family.pooled_position)
+    heads = model.config.num_attention_heads
     if family.name == "albert":
         # Its one block makes keys in the ordinary way, too: a transposed copy would cost more than
         # it saves.
@@ -88,13 +96,52 @@ def _transposed(layer: nn.Linear) -> nn.Linear:
     return out
 
 
-def _reads_one_position(module: Any) -> bool:
+def read_position(module: Any) -> slice | None:
+    """The one position of the last hidden states that is read; None where all of them are.
+
+    Args:
+        module: as for `at_one_position`.
+    """
     settings = getattr(module, "settings", None)  # of sentence vectors
-    return settings is None or settings.pooling == "cls"
+    return None if settings and settings.pooling != "cls" else _slice(module.family.pooled_position)
 
 
 def _slice(position: int) -> slice:
     return slice(position, position + 1 or None)
+
+
+def run_blocks(
+    blocks: Sequence[Block], hidden: Tensor, attend: Attend, narrow: Callable[[Tensor], Tensor]
+) -> Tensor:
+    """An encoder's blocks one after the other, the last for the wanted positions alone.
+
+    Args:
+        blocks: in order; their modules take `hidden`'s layout, whichever that is.
+        hidden: what the first one reads.
+        attend: see `Attend`.
+        narrow: leaves of hidden states the positions that are wanted of the last block.
+    """
+    for block in blocks[:-1]:
+        hidden = run_block(block, hidden, hidden, attend)
+    return run_block(blocks[-1], narrow(hidden), hidden, attend)
+
+
+def run_block(block: Block, wanted: Tensor, hidden: Tensor, attend: Attend) -> Tensor:
+    """A block's output at some positions.
+
+    Args:
+        block: its modules take the layout of the tensors.
+        wanted: the positions of `hidden` whose output is wanted, or `hidden` itself.
+        hidden: every position: attention looks at all.
+        attend: see `Attend`.
+
+    Returns:
+        As `wanted`.
+    """
+    wanted = block.attention_norm(block.out(attend(block, wanted, hidden)) + wanted)
+    inner = block.outer(block.activation(block.inner(wanted)))
+    out: Tensor = block.output_norm(inner + wanted)
+    return out
 
 
 class _OnePosition:
@@ -113,10 +160,11 @@ class _OnePosition:
         Returns:
             [batch, 1, dim].
         """
-        block, one = self._block, hidden[:, self._position]
-        one = block.attention_norm(block.out(self._attend(one, hidden, mask)) + one)
-        out: Tensor = block.output_norm(block.outer(block.activation(block.inner(one))) + one)
-        return out
+
+        def attend(_: Block, wanted: Tensor, everything: Tensor) -> Tensor:
+            return self._attend(wanted, everything, mask)
+
+        return run_block(self._block, hidden[:, self._position], hidden, attend)
 
     def _attend(self, one: Tensor, hidden: Tensor, mask: Tensor) -> Tensor:
         """Attention of one position to all, before its output projection: [batch, 1, dim]."""

@@ -7,6 +7,7 @@ are the reference's, in another shape.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from torch import nn
 
 from export.families import MASKED_SCORE
 from export.families.anatomy import Anatomy, Block
+from export.families.plain.one_position import run_blocks
 from export.targets.coreml._embeddings import AbsoluteEmbeddings
 from export.targets.coreml._program import Program
 
@@ -46,6 +48,7 @@ class AneProgram(Program):
         first: int,
         length: int,
         fixed: bool,
+        position: slice | None,
     ) -> None:
         """Take a transformers classifier over, whose modules are replaced in place.
 
@@ -56,8 +59,9 @@ class AneProgram(Program):
             first: row of the positions' table that the first token has.
             length: longest sequence.
             fixed: whether `length` is the only one.
+            position: see `Program.narrow`.
         """
-        super().__init__(model, activation)
+        super().__init__(model, activation, position)
         self.anatomy = anatomy
         encoder = model.base_model
         encoder.embeddings = AbsoluteEmbeddings(
@@ -83,10 +87,10 @@ class AneProgram(Program):
         x: torch.Tensor = embeddings.LayerNorm(embeddings(input_ids).transpose(1, 2).unsqueeze(2))
         if (project := self.anatomy.project(self.model)) is not None:
             x = project(x)
-        mask = (1.0 - attention_mask.to(x.dtype)) * MASKED_SCORE
-        for block in self.anatomy.blocks(self.model):
-            x = self._block(x, mask[:, :, None, None], block)
-        return x
+        mask = ((1.0 - attention_mask.to(x.dtype)) * MASKED_SCORE)[:, :, None, None]
+        attend = partial(_attend, mask=mask, heads=self.model.config.num_attention_heads)
+        narrow = partial(self.narrow, axis=3)
+        return run_blocks(self.anatomy.blocks(self.model), x, attend, narrow)
 
     def _labels(self, channels: torch.Tensor) -> torch.Tensor:
         x = channels[:, :, :, :1]
@@ -94,23 +98,25 @@ class AneProgram(Program):
             x = step(x)
         return x.squeeze(-1).squeeze(-1)
 
-    def _block(self, x: torch.Tensor, mask: torch.Tensor, block: Block) -> torch.Tensor:
-        x = block.attention_norm(self._attention(x, mask, block) + x)
-        out: torch.Tensor = block.output_norm(block.outer(block.activation(block.inner(x))) + x)
-        return out
 
-    def _attention(self, x: torch.Tensor, mask: torch.Tensor, block: Block) -> torch.Tensor:
-        """`mask` is additive, [batch, length of keys, 1, 1]."""
-        width = block.query.out_channels // self.model.config.num_attention_heads
-        queries = block.query(x).split(width, 1)
-        keys = block.key(x).transpose(1, 3).split(width, 3)
-        values = block.value(x).split(width, 1)
-        heads = []
-        for query, key, value in zip(queries, keys, values, strict=True):
-            scores = torch.einsum("bchq,bkhc->bkhq", query, key) * width**-0.5 + mask
-            heads.append(torch.einsum("bkhq,bchk->bchq", scores.softmax(1), value))
-        out: torch.Tensor = block.out(torch.cat(heads, 1))
-        return out
+def _attend(
+    block: Block,
+    wanted: torch.Tensor,
+    hidden: torch.Tensor,
+    *,
+    mask: torch.Tensor,
+    heads: int,
+) -> torch.Tensor:
+    """Attention head by head; `mask` is additive, [batch, length of keys, 1, 1]."""
+    query, key, value = block.query(wanted), block.key(hidden), block.value(hidden)
+    width = query.shape[1] // heads
+    queries, values = torch.split(query, width, 1), torch.split(value, width, 1)
+    keys = torch.split(key.transpose(1, 3), width, 3)
+    mixed = []
+    for q, k, v in zip(queries, keys, values, strict=True):
+        scores = torch.einsum("bchq,bkhc->bkhq", q, k) * width**-0.5 + mask
+        mixed.append(torch.einsum("bkhq,bchk->bchq", scores.softmax(1), v))
+    return torch.cat(mixed, 1)
 
 
 def _reshape(model: nn.Module) -> None:

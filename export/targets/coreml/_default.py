@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from export.families.anatomy import Anatomy, Block
+from export.families.plain.one_position import run_blocks
 from export.targets.coreml._attention import attend, join_heads, split_heads
 from export.targets.coreml._embeddings import AbsoluteEmbeddings
 from export.targets.coreml._program import Program, padding_scores
@@ -24,6 +25,7 @@ class DefaultProgram(Program):
         first: int,
         length: int,
         fixed: bool,
+        position: slice | None,
         fused: bool,
     ) -> None:
         """Take a transformers classifier over, whose modules are replaced in place.
@@ -35,9 +37,10 @@ class DefaultProgram(Program):
             first: row of the positions' table that the first token has.
             length: longest sequence.
             fixed: whether `length` is the only one.
+            position: see `Program.narrow`.
             fused: attention as one operation.
         """
-        super().__init__(model, activation)
+        super().__init__(model, activation, position)
         self.anatomy = anatomy
         self.fused = fused
         encoder = model.base_model
@@ -52,9 +55,14 @@ class DefaultProgram(Program):
         if (project := self.anatomy.project(self.model)) is not None:
             x = project(x)
         scores = padding_scores(attention_mask, x.dtype)
-        for block in self.anatomy.blocks(self.model):
-            x = self._block(x, scores, block)
-        return x
+
+        def attend_heads(block: Block, wanted: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
+            heads = self.model.config.num_attention_heads
+            read = block.query(wanted), block.key(hidden), block.value(hidden)
+            query, key, value = (split_heads(tensor, heads) for tensor in read)
+            return join_heads(attend(query, key, value, scores, fused=self.fused))
+
+        return run_blocks(self.anatomy.blocks(self.model), x, attend_heads, self.narrow)
 
     def head(self, hidden: torch.Tensor) -> torch.Tensor:
         """See `Program`."""
@@ -62,13 +70,3 @@ class DefaultProgram(Program):
         for step in self.anatomy.head(self.model):
             x = step(x)
         return x
-
-    def _block(self, x: torch.Tensor, scores: torch.Tensor, block: Block) -> torch.Tensor:
-        heads = self.model.config.num_attention_heads
-        q, k, v = (
-            split_heads(project(x), heads) for project in (block.query, block.key, block.value)
-        )
-        mixed = join_heads(attend(q, k, v, scores, fused=self.fused))
-        x = block.attention_norm(block.out(mixed) + x)
-        out: torch.Tensor = block.output_norm(block.outer(block.activation(block.inner(x))) + x)
-        return out

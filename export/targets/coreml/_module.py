@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from export.families import families
 from export.families.anatomy import ANATOMIES
+from export.families.plain.one_position import read_position
 from export.families.plain.sharing import copy_sharing_parameters
 from export.targets.coreml._ane import AneProgram
 from export.targets.coreml._default import DefaultProgram
@@ -54,11 +55,12 @@ def _program(reference: Reference, options: Options, activation: str | None) -> 
     if family.name == "xlnet":
         return XLNetProgram(model, activation, **size, fused=options.fused_attention)
     size["first"] = family.unused_positions(original.config.pad_token_id or 0)
+    if family.name == "mobilebert":
+        return MobileBertProgram(model, activation, **size, fused=options.fused_attention)
+    size["position"] = read_position(reference.module)
     if options.layout == "ane":
         return AneProgram(model, activation, ANATOMIES[family.name], **size)
     size["fused"] = options.fused_attention
-    if family.name == "mobilebert":
-        return MobileBertProgram(model, activation, **size)
     return DefaultProgram(model, activation, ANATOMIES[family.name], **size)
 
 

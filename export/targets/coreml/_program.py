@@ -22,19 +22,31 @@ class Program(nn.Module, ABC):
             converted program is called after the parameter it holds. Buffers are constants that
             transformers has no parameter for; they are called after their places as well.
         activation: None for logits alone; ``softmax`` or ``sigmoid`` for a classifier.
+        position: of the last hidden states, where one alone is read; None for all of them.
         pool: (hidden states, attention mask) → vectors, where those are wanted and not logits.
     """
 
     pool: Pool | None = None
 
-    def __init__(self, model: Any, activation: str | None) -> None:
+    def __init__(self, model: Any, activation: str | None, position: slice | None = None) -> None:
         super().__init__()
         self.model = model
         self.activation = activation
+        self.position = position
+
+    def narrow(self, hidden: torch.Tensor, axis: int = 1) -> torch.Tensor:
+        """Hidden states before the last block → those whose output `head` or `pool` reads."""
+        if self.position is None:
+            return hidden
+        return hidden[(slice(None),) * axis + (self.position,)]
 
     @abstractmethod
     def hidden(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-        """Int32 [batch, length] twice → the last hidden states, [batch, length, width]."""
+        """Int32 [batch, length] twice → the last hidden states that are read.
+
+        Returns:
+            [batch, length, width], or [batch, 1, width] where one position is.
+        """
 
     @abstractmethod
     def head(self, hidden: torch.Tensor) -> torch.Tensor:
