@@ -100,7 +100,7 @@ def test_only_keys_and_values_are_of_all_positions(
         name.partition("layer_2_")[2].partition("_weight")[0]: output(tap).size // width
         for tap in operations(model, tmp_path, **options)
         for name in tap.parameters
-        if "layer_2_" in name and "_weight" in name
+        if tap.kind in ("linear", "conv") and "layer_2_" in name and "_weight" in name
         for width in [INNER if "lin1" in name else WIDTH]
     }
     assert rows == {
