@@ -31,11 +31,6 @@ CASES: dict[str, dict[str, str]] = {
 }
 
 
-@pytest.fixture(scope="module")
-def model() -> Any:
-    return lively_classifier(dim=WIDTH, hidden_dim=INNER, n_layers=BLOCKS, num_labels=LABELS)
-
-
 def operations(model: Any, folder: Path, **options: str) -> list[Tap]:
     """Every operation of one run at `LENGTH`, in order."""
     package = folder / "model.mlpackage"
@@ -83,22 +78,22 @@ def architecture() -> Architecture:
     )
 
 
-@pytest.mark.parametrize("options", CASES.values(), ids=CASES)
-def test_the_products_are_those_that_the_answer_needs(
-    model: Any, tmp_path: Path, options: dict[str, str]
-) -> None:
-    found = work(operations(model, tmp_path, **options))
+@pytest.fixture(scope="module", params=CASES)
+def taps(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> list[Tap]:
+    model = lively_classifier(dim=WIDTH, hidden_dim=INNER, n_layers=BLOCKS, num_labels=LABELS)
+    return operations(model, tmp_path_factory.mktemp("package"), **CASES[request.param])
+
+
+def test_the_products_are_those_that_the_answer_needs(taps: list[Tap]) -> None:
+    found = work(taps)
     assert found == pytest.approx(architecture().needed(LENGTH).total, rel=1e-9)
     assert found < 0.8 * architecture().whole(LENGTH).total
 
 
-@pytest.mark.parametrize("options", CASES.values(), ids=CASES)
-def test_only_keys_and_values_are_of_all_positions(
-    model: Any, tmp_path: Path, options: dict[str, str]
-) -> None:
+def test_only_keys_and_values_are_of_all_positions(taps: list[Tap]) -> None:
     rows = {
         name.partition("layer_2_")[2].partition("_weight")[0]: output(tap).size // width
-        for tap in operations(model, tmp_path, **options)
+        for tap in taps
         for name in tap.parameters
         if tap.kind in ("linear", "conv") and "layer_2_" in name and "_weight" in name
         for width in [INNER if "lin1" in name else WIDTH]
