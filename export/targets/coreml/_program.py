@@ -22,7 +22,9 @@ class Program(nn.Module, ABC):
             converted program is called after the parameter it holds. Buffers are constants that
             transformers has no parameter for; they are called after their places as well.
         activation: None for logits alone; ``softmax`` or ``sigmoid`` for a classifier.
-        position: of the last hidden states, where one alone is read; None for all of them.
+        position: of the last hidden states, where one alone is read; None for all of them. Keys and
+            values are of all positions nevertheless: the other way to write attention, which
+            `export.families.plain.one_position` has, was timed with other runtimes alone.
         pool: (hidden states, attention mask) → vectors, where those are wanted and not logits.
     """
 
