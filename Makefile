@@ -128,8 +128,8 @@ trace: $(STAMP_EXPORT) ## the way of one text through the model: TEXT='…' [MOD
 inspect: $(STAMP_LIGHT) ## verify a bundle's hashes and show what it holds: BUNDLE=
 	@$(LIGHT)/bin/mobile-runtime inspect '$(or $(BUNDLE),$(error name the bundle: make inspect BUNDLE=dist/tflite))' $(ARGS)
 
-bench: $(STAMP_EXPORT) ## time a bundle beside what else could be picked: BUNDLE= [CHECKPOINT= PEERS= LENGTHS= THREADS= HTML= JSON=]
-	@$(VENV)/bin/mobile-runtime bench '$(or $(MADE),$(error name the bundle: make bench BUNDLE=dist/onnx))' \
+bench: $(STAMP_EXPORT) ## time bundles beside what else could be picked: BUNDLE="A [B …]" [CHECKPOINT= PEERS= LENGTHS= THREADS= HTML= JSON=]
+	@$(VENV)/bin/mobile-runtime bench $(foreach folder,$(or $(MADE),$(error name the bundle: make bench BUNDLE=dist/onnx)),'$(folder)') \
 	  $(call option,ARTIFACT,--artifact) $(call option,CHECKPOINT,--checkpoint) $(call option,PEERS,--peers) \
 	  $(call option,LENGTHS,--lengths) $(call option,THREADS,--threads) $(call option,BASELINE,--baseline) \
 	  $(call option,JSON,--json) $(call option,HTML,--html) $(ARGS)

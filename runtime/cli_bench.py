@@ -8,9 +8,10 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from runtime.bench.contestants import Contestant, contestants_of
+from runtime.bench.contestants import Contestant, contestants_of_all
 from runtime.bench.conversions import Workshop, checked_checkpoint, kept_checkpoint
 from runtime.bench.document import bench_document
+from runtime.bench.lineup import lineup_of
 from runtime.bench.peers import ALL, DEFAULT_LIST, NONE, chosen, read_peers
 from runtime.bench.plan import LENGTHS, THREADS, BenchPlan
 from runtime.bench.run import run_bench
@@ -23,7 +24,13 @@ from runtime.provisioning.cache import cache_folder
 
 
 def bench_command(
-    bundle: Annotated[Path, typer.Argument(help="A bundle's folder, such as dist/tflite.")],
+    bundles: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Bundles' folders, such as dist/tflite. The first is what the others are held "
+            "against, and what peers are made from."
+        ),
+    ],
     artifact: Annotated[
         str | None,
         typer.Option(help="Only these: file name, format, recipe or precision."),
@@ -38,7 +45,8 @@ def bench_command(
     checkpoint: Annotated[
         Path | None,
         typer.Option(
-            help="What the bundle was made from, for the peers; build/checkpoints is looked into."
+            help="What the first bundle was made from, for the peers; build/checkpoints is looked "
+            "into."
         ),
     ] = None,
     lengths: Annotated[str, typer.Option(help="Sequence lengths, with commas.")] = ",".join(
@@ -54,6 +62,9 @@ def bench_command(
     rounds: Annotated[
         int | None, typer.Option(help="How often everyone is asked; else as --seconds allows.")
     ] = None,
+    sittings: Annotated[
+        int, typer.Option(min=1, help="How often everyone starts anew; the rounds are shared out.")
+    ] = 3,
     seconds: Annotated[float, typer.Option(min=1.0, help="For the timing itself, about.")] = 180.0,
     baseline: Annotated[
         str | None, typer.Option(help="Whom ratios are to; by default the first int8 peer.")
@@ -80,17 +91,19 @@ def bench_command(
         batch=batch,
         throughput=throughput,
         rounds=rounds,
+        sittings=sittings,
         seconds=seconds,
         patience=patience,
     )
     plan.check()
     _check_folders(report, html)
-    opened = open_bundle(bundle)
-    ours = contestants_of(opened, artifact)
-    others, skipped = _peers(opened, peers, checkpoint, export_python)
+    opened = [open_bundle(folder) for folder in bundles]
+    lineup = lineup_of(opened)
+    ours = contestants_of_all(opened, [member.label for member in lineup.members], artifact)
+    others, skipped = _peers(opened[0], peers, checkpoint, export_python)
     with progress_bar("timing") as progress:
         result = run_bench(
-            opened,
+            lineup,
             (*ours, *others),
             plan,
             baseline=baseline,

@@ -34,6 +34,8 @@ class OpenVinoModel:
             "NUM_STREAMS": 1,
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_PRECISION_HINT": "f32",
+            # It would stay on a core that another program uses, while everyone else moves.
+            "ENABLE_CPU_PINNING": False,
         }
         compiled = openvino.Core().compile_model(path, "CPU", options)
         self._request = compiled.create_infer_request()

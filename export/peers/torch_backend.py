@@ -14,7 +14,8 @@ Fed = dict[str, torch.Tensor]
 
 def load_library() -> None:
     """Import what a model needs; `torch` is there already."""
-    # By name: the package itself imports next to nothing until it is asked for something.
+    # By name: the package itself imports next to nothing until it is asked for something. Every
+    # model's own file imports the second one.
     from transformers import AutoModelForSequenceClassification  # noqa: F401
 
 

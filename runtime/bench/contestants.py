@@ -38,6 +38,7 @@ class Contestant:
         settings: what the backend is told, beside the threads.
         environment: variables for its process.
         note: one line that belongs beside its figures; empty mostly.
+        place: of the bundle whose texts it is fed with, in `runtime.bench.lineup.Lineup`.
     """
 
     name: str
@@ -51,6 +52,12 @@ class Contestant:
     settings: Mapping[str, Any]
     environment: Mapping[str, str] = field(default_factory=dict)
     note: str = ""
+    place: int = 0
+
+    @property
+    def is_judged(self) -> bool:
+        """Whether its answers are compared with the reference."""
+        return self.group in ("ours", "peer")
 
     def start(self, threads: int) -> Worker:
         """A process that opens it.
@@ -66,6 +73,34 @@ class Contestant:
     def again(self) -> Contestant:
         """The same a second time, in a process of its own."""
         return replace(self, name=self.name + AGAIN, group="again")
+
+
+def contestants_of_all(
+    bundles: Sequence[Bundle], labels: Sequence[str], name: str | None = None
+) -> tuple[Contestant, ...]:
+    """The artifacts of several bundles, each called ``LABEL/PATH``; of one bundle only ``PATH``.
+
+    Args:
+        bundles: verified.
+        labels: of them, unique.
+        name: as `contestants_of`; a bundle that has none such takes no part.
+
+    Raises:
+        UserError: no bundle has an artifact of that name.
+    """
+    found: list[Contestant] = []
+    failure: UserError | None = None
+    for place, (bundle, label) in enumerate(zip(bundles, labels, strict=True)):
+        try:
+            own = contestants_of(bundle, name)
+        except UserError as error:
+            failure = failure or error
+            continue
+        prefix = f"{label}/" if len(bundles) > 1 else ""
+        found += [replace(one, name=prefix + one.name, place=place) for one in own]
+    if failure is not None and not found:
+        raise failure
+    return tuple(found)
 
 
 def contestants_of(bundle: Bundle, name: str | None = None) -> tuple[Contestant, ...]:

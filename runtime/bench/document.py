@@ -12,7 +12,7 @@ from runtime.bench.schedule import Cell
 from runtime.bench.statistics import Ratio
 from runtime.files import json_number
 
-BENCH_SCHEMA = 1
+BENCH_SCHEMA = 2
 
 
 def bench_document(report: BenchReport) -> dict[str, Any]:
@@ -20,8 +20,11 @@ def bench_document(report: BenchReport) -> dict[str, Any]:
     m = report.machine
     return {
         "schema_version": BENCH_SCHEMA,
-        "bundle": report.bundle,
-        "source_sha256": report.source_sha256,
+        "bundles": [
+            {"label": b.label, "name": b.name, "source_sha256": b.source_sha256}
+            for b in report.bundles
+        ],
+        "metric": report.metric,
         "machine": {
             "architecture": m.architecture,
             "processor": m.processor,
@@ -39,7 +42,7 @@ def bench_document(report: BenchReport) -> dict[str, Any]:
             "threads": list(report.plan.threads),
             "batch": report.plan.batch,
             "throughput": report.plan.throughput,
-            "loads": report.plan.loads,
+            "sittings": report.plan.sittings,
             "seed": report.plan.seed,
         },
         "baseline": report.baseline,
@@ -71,6 +74,7 @@ def _row(row: Row) -> dict[str, Any]:
     return {
         "name": c.name,
         "group": c.group,
+        "bundle": row.bundle,
         "format": c.format,
         "precision": c.precision,
         "bytes": c.bytes,
@@ -82,10 +86,15 @@ def _row(row: Row) -> dict[str, Any]:
         "model_bytes": row.model_bytes,
         "cells": [_cell(cell, found) for cell, found in row.cells.items()],
         "left_out": _left_out(row.left_out),
-        "figures": {name: json_number(value) for name, value in sorted(row.figures.items())},
+        "figures": _figures(row.figures),
+        "against_first": _figures(row.against_first),
         "notes": list(row.notes),
         "failure": row.failure,
     }
+
+
+def _figures(figures: Mapping[str, float]) -> dict[str, float | str]:
+    return {name: json_number(value) for name, value in sorted(figures.items())}
 
 
 def _cell(cell: Cell, found: CellFigures) -> dict[str, Any]:

@@ -19,13 +19,10 @@ from runtime.golden import Golden
 Progress = Callable[[int, int], None]
 Say = Callable[[str], None]
 
-# A library's threads go on spinning for a moment after a run; the next contestant waits it out.
-_PAUSE_SECONDS = 0.005
-
 
 def run_threads(
     contestants: Sequence[Contestant],
-    golden: Golden,
+    goldens: Sequence[Golden],
     plan: BenchPlan,
     cells: Sequence[Cell],
     threads: int,
@@ -36,9 +33,12 @@ def run_threads(
 ) -> list[Measured]:
     """Time every contestant at one number of threads; whoever fails is left behind, with a line.
 
+    The rounds are shared out over several sittings. In each everyone starts anew, because where a
+    process happens to get its memory moves its times by a few percent for as long as it lives.
+
     Args:
         contestants: names are unique.
-        golden: for inputs and for the cases that are judged.
+        goldens: of each bundle, for inputs and for the cases that are judged.
         plan: effort and patience.
         cells: sizes to time.
         threads: of each contestant's runtime.
@@ -50,45 +50,55 @@ def run_threads(
         One for each contestant, in their order.
     """
     results = [Measured(contestant, threads) for contestant in contestants]
-    with ExitStack() as stack:
-        plural = "" if threads == 1 else "s"
-        say(f"loading {len(results)} models, {plan.loads} times each, {threads} thread{plural}")
-        entries = _load(results, plan, stack)
-        for entry in entries:
-            _guard(entry, partial(prepare, entry, golden, plan, list(cells)))
-        if with_golden:
-            say(f"running {len(golden.cases)} golden cases through each")
+    rng = np.random.default_rng(plan.seed)
+    count = 0
+    where = f"{threads} thread{'' if threads == 1 else 's'}, sitting"
+    for sitting in range(plan.sittings):
+        say(f"{where} {sitting + 1} of {plan.sittings}: opening {len(results)} models")
+        with ExitStack() as stack:
+            entries = _open([results[i] for i in rng.permutation(len(results))], plan, stack)
             for entry in entries:
-                if entry.measured.contestant.group in ("ours", "peer"):
+                golden = goldens[entry.measured.contestant.place]
+                _guard(entry, partial(prepare, entry, golden, plan, list(cells)))
+                if with_golden and not sitting and entry.measured.contestant.is_judged:
                     _guard(entry, partial(judge, entry, golden, plan))
-        _time(entries, plan, cells, threads, progress, say)
+            if not sitting:
+                seconds = _round_seconds(entries, plan, threads)
+                count = plan.rounds_for(seconds)
+                say(f"timing: {count} rounds of about {seconds:.1f} s")
+            mine = range(count * sitting // plan.sittings, count * (sitting + 1) // plan.sittings)
+            _time(entries, plan, cells, threads, mine, lambda done: progress(done, count))  # noqa: B023
     return results
 
 
-def _load(results: Sequence[Measured], plan: BenchPlan, stack: ExitStack) -> list[Entry]:
-    """Load each model several times in turn; the workers of the last time stay."""
+def _open(results: Sequence[Measured], plan: BenchPlan, stack: ExitStack) -> list[Entry]:
+    """Start a worker for whoever has not failed yet."""
     entries = []
-    rng = np.random.default_rng(plan.seed)
-    for times_left in reversed(range(plan.loads)):
-        for place in rng.permutation(len(results)):
-            measured = results[place]
-            if measured.failure:
-                continue
-            try:
-                worker = measured.contestant.start(measured.threads)
-                stack.callback(worker.close)
-                hello = worker.hello(plan.patience)
-            except WorkerError as error:
-                measured.failure = str(error)
-                continue
-            measured.load_ms.append(hello["load_ns"] / 1e6)
-            if times_left:
-                worker.close()
-                continue
-            measured.environment = hello["environment"]
-            measured.library_bytes = hello["library_bytes"]
-            entries.append(Entry(measured, worker, hello["lengths"]))
+    for measured in results:
+        if measured.failure:
+            continue
+        try:
+            worker = measured.contestant.start(measured.threads)
+            stack.callback(worker.close)
+            hello = worker.hello(plan.patience)
+        except WorkerError as error:
+            measured.failure = str(error)
+            continue
+        measured.load_ms.append(hello["load_ns"] / 1e6)
+        measured.environment = hello["environment"]
+        measured.library_bytes = measured.library_bytes or hello["library_bytes"]
+        entries.append(Entry(measured, worker, hello["lengths"]))
     return entries
+
+
+def _round_seconds(entries: Sequence[Entry], plan: BenchPlan, threads: int) -> float:
+    """What a round will take; of each burst one run more than those that count."""
+    return sum(
+        ms * (plan.runs_of(ms) + 1) / 1e3 + plan.pause_seconds(threads)
+        for entry in entries
+        if not entry.measured.failure
+        for ms in entry.estimate_ms.values()
+    )
 
 
 def _time(
@@ -96,29 +106,22 @@ def _time(
     plan: BenchPlan,
     cells: Sequence[Cell],
     threads: int,
-    progress: Progress,
-    say: Say,
+    numbers: range,
+    progress: Callable[[int], None],
 ) -> None:
     """Rounds of bursts, every contestant in turn."""
     running = {entry.name: entry for entry in entries if not entry.measured.failure}
-    pairs = [(e, cell) for e in running.values() for cell in e.estimate_ms]
-    # Of each burst one run more than those that count.
-    seconds = sum(
-        e.estimate_ms[cell] * (plan.runs_of(e.estimate_ms[cell]) + 1) / 1e3 + _PAUSE_SECONDS
-        for e, cell in pairs
-    )
-    count = plan.rounds_for(seconds)
-    say(f"timing: {count} rounds of about {seconds:.1f} s")
-    # Another order at another number of threads.
-    schedule = rounds(list(running), cells, count, plan.seed + threads)
-    for done, order in enumerate(schedule):
+    # Another order in every sitting and at another number of threads.
+    seed = plan.seed + 1000 * threads + numbers.start
+    schedule = rounds(sorted(running), cells, len(numbers), seed)
+    for number, order in zip(numbers, schedule, strict=True):
         for name, cell in order:
             entry = running[name]
             if cell not in entry.estimate_ms:
                 continue
-            time.sleep(_PAUSE_SECONDS)
+            time.sleep(plan.pause_seconds(threads))
             _guard(entry, partial(burst, entry, plan, cell))
-        progress(done + 1, count)
+        progress(number + 1)
 
 
 def _guard(entry: Entry, step: Callable[[], None]) -> None:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from runtime.bench.pareto import Point, front_of, pareto_plot, points_of
+from runtime.bench.pareto_panels import STYLE as PANELS
+from runtime.bench.pareto_panels import panels
 from runtime.bench.report import BenchReport, CellFigures, Row
 from runtime.bench.table import (
     cell_name,
     duel_lines,
+    flips_words,
     limit_lines,
     machine_line,
+    metric_words,
     milliseconds,
     notes_of,
     ratio_words,
@@ -34,6 +37,9 @@ tr.ours th { color: var(--validation); }
 def bench_page(report: BenchReport) -> str:
     """Draw a report; the same report gives the same text."""
     parts: list[Html] = [_head(report)]
+    fronts, rules = panels(report)
+    if fronts is not None:
+        parts += [element("h2", "Size, latency and rightness together"), fronts]
     for threads in report.plan.threads:
         parts += _speed(report, threads)
     parts += [element("h2", "What each costs, and how it agrees with PyTorch"), _models(report)]
@@ -45,20 +51,26 @@ def bench_page(report: BenchReport) -> str:
         parts.append(_list(lines))
     parts.append(_method(report))
     body = element("div", *parts, class_="wrap")
-    return whole_page(f"Benchmark of {report.bundle}", body, style=_STYLE)
+    return whole_page(_title(report), body, style=_STYLE + PANELS + rules)
+
+
+def _title(report: BenchReport) -> str:
+    return f"Benchmark of {', '.join(bundle.label for bundle in report.bundles)}"
 
 
 def _head(report: BenchReport) -> Html:
     peers = sum(r.contestant.group == "peer" for r in report.at(report.plan.threads[0]))
     facts = (
-        ("Bundle", report.bundle),
-        ("Made from", f"weights {report.source_sha256[:12]}…"),
+        *(
+            (f"Bundle {b.label}", f"{b.name}, weights {b.source_sha256[:12]}…")
+            for b in report.bundles
+        ),
         ("Baseline", report.baseline),
         ("Peers", str(peers)),
     )
     return element(
         "header",
-        element("h1", f"Benchmark of {report.bundle}"),
+        element("h1", _title(report)),
         element("p", machine_line(report.machine)),
         element(
             "dl",
@@ -70,20 +82,7 @@ def _head(report: BenchReport) -> Html:
 
 
 def _speed(report: BenchReport, threads: int) -> list[Html]:
-    points = points_of(report, threads)
     parts = [element("h2", f"{threads} thread{'' if threads == 1 else 's'}")]
-    if points:
-        caption = element(
-            "figcaption",
-            element("b", f"Size, latency at {report.headline.length} ids, and flips"),
-            element(
-                "span",
-                "Blue is ours, orange a peer; the fuller, the fewer flips; a ring marks who is "
-                "beaten by nobody in all three.",
-            ),
-        )
-        figure = element("figure", caption, pareto_plot(f"pareto-{threads}", points))
-        parts.append(element("div", figure, _legend(points), class_="card columns"))
     head = ["Model", *(f"{cell_name(c, report.plan.batch)} ids, ms" for c in report.cells)]
     head.append(f"× limit at {report.headline.length}")
     rows = sorted(report.at(threads), key=lambda row: _median(row, report))
@@ -96,22 +95,6 @@ def _speed(report: BenchReport, threads: int) -> list[Html]:
 def _list(lines: Sequence[str]) -> Html:
     items = element("ul", *(element("li", line) for line in lines))
     return element("div", items, class_="card")
-
-
-def _legend(points: Sequence[Point]) -> Html:
-    front = front_of(points)
-    rows = [
-        element(
-            "tr",
-            element("th", f"{number} {p.name}", scope="row"),
-            element("td", f"{p.megabytes:.1f}", class_="n"),
-            element("td", milliseconds(p.ms), class_="n"),
-            element("td", f"{p.flips:.0f}", class_="n"),
-            class_=f"{'ours' if p.ours else 'peer'}{' front' if p in front else ''}",
-        )
-        for number, p in enumerate(points, start=1)
-    ]
-    return scrolled("Models", table(("Model", "MB", "ms", "flips"), rows))
 
 
 def _speed_row(row: Row, report: BenchReport) -> Html:
@@ -138,22 +121,24 @@ def _cell(found: CellFigures | None, noise: float, *, baseline: bool) -> Html:
 
 
 def _models(report: BenchReport) -> Html:
+    several = report.several
     head = ["Model", "Size", "Load, ms", "Peak memory", "Of it the model", "Flips"]
-    head += ["Flips at most (95%)", "Largest error", "Runtime"]
+    head += ["Flips at most (95%)", "Largest error"]
+    head += [f"Flips against {report.first}"] if several else []
+    head += [report.metric.replace("_", " ") or "Metric", "Runtime"]
     rows = []
     for row in report.at(report.plan.threads[0]):
         f = row.figures
-        flips = f"{f['flips']:.0f} of {f['decisions']:.0f}" if f else "–"
-        if f.get("other_flips"):
-            flips += f" +{f['other_flips']:.0f}"
         cells = (
             size(row.contestant.bytes),
             milliseconds(row.load_ms) if not math.isnan(row.load_ms) else "–",
             size(row.peak_bytes) if row.peak_bytes else "–",
             size(row.model_bytes) if row.peak_bytes else "–",
-            flips,
+            flips_words(f),
             percent(f["flip_rate_bound"]) if f else "–",
             short(f["max_rel"]) if f else "–",
+            *([flips_words(row.against_first)] if several else []),
+            metric_words(f),
             f"{row.environment.get('runtime', '–')} {row.environment.get('version', '')}",
         )
         name = element("th", row.contestant.name, scope="row")
@@ -174,7 +159,10 @@ def _method(report: BenchReport) -> Html:
             f"round ({rounds}, seed {plan.seed}); the first run of every burst is not counted. "
             "Ratios are medians over rounds of what ran side by side, their intervals a 95% "
             "bootstrap over rounds. The baseline ran in two processes, and how far they differ is "
-            "the noise. Flips are over natural texts, +n over generated and awkward ones. The "
+            "the noise. Everyone was started anew in each of "
+            f"{plan.sittings} sittings. Flips are against the reference that a bundle was made "
+            "with, over natural texts, +n over generated and awkward ones; between bundles, over "
+            "the texts that all have. The "
             "limit is the products that the answer needs at the rates that products of these "
             "shapes reached in this run.",
         ),

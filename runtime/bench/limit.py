@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
 from runtime.bench.contestants import Contestant
-from runtime.bench.flops import Architecture, Work
+from runtime.bench.flops import Work
 from runtime.bench.gemm_model import product_model
 from runtime.bench.process import backend_script
 from runtime.files import write_atomically
 
 PRECISIONS = ("float32", "int8")
+Shapes = Sequence[tuple[int, int]]
 _SHORT = {"float32": "fp32", "int8": "int8"}
 
 
@@ -26,11 +27,11 @@ class Peak:
     shape: str
 
 
-def product_contestants(architecture: Architecture, folder: Path) -> tuple[Contestant, ...]:
+def product_contestants(shapes: Shapes, folder: Path) -> tuple[Contestant, ...]:
     """One for each shape of the blocks' layers and each precision.
 
     Args:
-        architecture: for the shapes.
+        shapes: (inner, outer) of each.
         folder: where the graphs are written; it must stay while they are timed.
 
     Returns:
@@ -40,7 +41,7 @@ def product_contestants(architecture: Architecture, folder: Path) -> tuple[Conte
         return ()
     found = []
     for precision in PRECISIONS:
-        for inner, outer in architecture.shapes:
+        for inner, outer in shapes:
             path = folder / f"product_{precision}_{inner}x{outer}.onnx"
             write_atomically(path, product_model(inner, outer, precision))
             found.append(
@@ -64,18 +65,16 @@ def product_name(precision: str, inner: int, outer: int) -> str:
     return f"product {_SHORT[precision]} {inner}x{outer}"
 
 
-def peaks_of(
-    architecture: Architecture, medians: Mapping[tuple[str, int], float]
-) -> dict[str, Peak]:
+def peaks_of(shapes: Shapes, medians: Mapping[tuple[str, int], float]) -> dict[str, Peak]:
     """The highest rate over all shapes and numbers of rows, for each precision.
 
     Args:
-        architecture: whose shapes were timed.
+        shapes: that were timed.
         medians: (name of the product, rows) → milliseconds.
     """
     peaks: dict[str, Peak] = {}
     for precision in PRECISIONS:
-        for inner, outer in architecture.shapes:
+        for inner, outer in shapes:
             name = product_name(precision, inner, outer)
             for rows in sorted(rows for known, rows in medians if known == name):
                 rate = 2.0 * rows * inner * outer / (medians[name, rows] * 1e-3)

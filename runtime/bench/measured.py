@@ -24,8 +24,8 @@ class Measured:
     Attributes:
         contestant, threads: who and how.
         environment: runtime and version, as the worker tells.
-        load_ms: what opening the model took, each time; its file was in the page cache.
-        library_bytes: memory of the process before the model was opened.
+        load_ms: what opening the model took, in each sitting; its file was in the page cache.
+        library_bytes: memory of the first process before the model was opened.
         peak_bytes: its peak since then, after a run of every length at the small batch.
         rounds: cell → milliseconds of each run, round by round.
         processor: cell → processor time of a run, all threads together, round by round.
@@ -92,7 +92,7 @@ def prepare(entry: Entry, golden: Golden, plan: BenchPlan, cells: list[Cell]) ->
                 entry.measured.left_out[cell] = f"the file ends at length {entry.lengths[-1]}"
             else:
                 _feed(entry, golden, plan, cell)
-        if small:
+        if small and not entry.measured.peak_bytes:
             memory = entry.worker.ask({"do": "memory"}, plan.patience)
             entry.measured.peak_bytes = memory["peak_bytes"]
 

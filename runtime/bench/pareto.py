@@ -1,12 +1,19 @@
-"""Which models nobody beats in size, latency and flips at once, and their picture."""
+"""Which models nobody beats in size, latency and rightness at once, and their picture.
+
+Rightness has two measures, and each has a front of its own. Flips against the first bundle's
+reference tell how faithful a file is to that model. The task's metric on labelled texts tells how
+good it is, whomever it follows: a student may flip often and be as right as its teacher.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from runtime.bench.report import BenchReport
+from runtime.bench.schedule import Cell
 from runtime.parity.report.axes import (
     BOTTOM,
     LEFT,
@@ -20,8 +27,11 @@ from runtime.parity.report.axes import (
 from runtime.parity.report.markup import Html, element
 
 _RADIUS, _ASIDE = 5.0, 10.0
+# A number's middle stays so far above the axis.
+_FOOT = 6.0
 # Between two numbers that would lie on each other.
 _LINE, _NEAR = 12.0, 26.0
+By = Literal["flips", "metric"]
 
 
 class _Axis(Scale):
@@ -36,65 +46,86 @@ class _Axis(Scale):
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One model: megabytes, milliseconds at the headline size, flips over every golden case."""
+    """One model at one size of input.
+
+    Attributes:
+        megabytes: of its file.
+        ms: median milliseconds.
+        flips: against the first bundle's reference, over every text that all bundles have; NaN
+            where there is none.
+        metric: the task's, 0 to 1, on its own labelled texts; NaN where there is none.
+    """
 
     name: str
     ours: bool
     megabytes: float
     ms: float
     flips: float
+    metric: float = math.nan
 
-    def beats(self, other: Point) -> bool:
+    def loss(self, by: By) -> float:
+        """How wrong it is; less is better. What is not known is worse than all that is."""
+        value = self.flips if by == "flips" else -self.metric
+        return math.inf if math.isnan(value) else value
+
+    def beats(self, other: Point, by: By = "flips") -> bool:
         """Nowhere worse and somewhere better."""
-        own = (self.megabytes, self.ms, self.flips)
-        its = (other.megabytes, other.ms, other.flips)
+        own = (self.megabytes, self.ms, self.loss(by))
+        its = (other.megabytes, other.ms, other.loss(by))
         return own != its and all(a <= b for a, b in zip(own, its, strict=True))
 
 
-def points_of(report: BenchReport, threads: int) -> list[Point]:
-    """Models with all three figures, fastest first; what gave NaN or failed has no place."""
+def points_of(report: BenchReport, threads: int, cell: Cell) -> list[Point]:
+    """Models that were timed and judged, fastest first; what gave NaN or failed has no place."""
     # Agreement is measured at the first number of threads.
-    figures = {r.contestant.name: r.figures for r in report.at(report.plan.threads[0])}
+    judged = {r.contestant.name: r for r in report.at(report.plan.threads[0])}
     found = []
     for row in report.at(threads):
-        own, cell = figures.get(row.contestant.name, {}), row.cells.get(report.headline)
-        flips = own.get("flips", math.nan) + own.get("other_flips", 0.0)
-        if cell is None or row.failure or math.isnan(flips) or own.get("non_finite"):
+        timed, own = row.cells.get(cell), judged[row.contestant.name]
+        if timed is None or row.failure or not own.figures or own.figures.get("non_finite"):
             continue
-        size = row.contestant.bytes / 1e6
-        ours = row.contestant.group == "ours"
-        found.append(Point(row.contestant.name, ours, size, cell.timing.median, flips))
+        held = own.against_first
+        point = Point(
+            row.contestant.name,
+            row.contestant.group == "ours",
+            row.contestant.bytes / 1e6,
+            timed.timing.median,
+            held.get("flips", math.nan) + held.get("other_flips", 0.0),
+            own.figures.get("metric", math.nan),
+        )
+        found.append(point)
     return sorted(found, key=lambda point: point.ms)
 
 
-def front_of(points: Sequence[Point]) -> list[Point]:
+def front_of(points: Sequence[Point], by: By = "flips") -> list[Point]:
     """Those that no other beats."""
-    return [p for p in points if not any(other.beats(p) for other in points)]
+    return [p for p in points if not any(other.beats(p, by) for other in points)]
 
 
-def pareto_plot(identity: str, points: Sequence[Point]) -> Html:
-    """Size over latency: a number names a model, its fill tells the flips, a ring the front.
+def pareto_plot(identity: str, points: Sequence[Point], by: By = "flips") -> Html:
+    """Size over latency: a number names a model, its fill how right it is, a ring the front.
 
     Args:
         identity: of the picture in its page.
         points: not empty, numbered from 1 in their order.
+        by: what rightness is.
     """
     x = _axis([p.ms for p in points], LEFT, RIGHT)
     y = _axis([p.megabytes for p in points], BOTTOM, TOP)
     places = [(float(x.at(p.ms)), float(y.at(p.megabytes))) for p in points]
     heights = _label_heights(places)
-    front = front_of(points)
-    worst = max(p.flips for p in points) or 1.0
+    front = front_of(points, by)
+    fills = _fills(points, by)
     # The front is drawn last, so that nothing hides it.
     order = sorted(range(len(points)), key=lambda place: points[place] in front)
     names = ", ".join(p.name for p in front)
     return svg(
         identity,
         "Size over latency",
-        f"{len(points)} models; not beaten in size, latency and flips at once: {names}.",
+        f"{len(points)} models; not beaten in size, latency and {by} at once: {names}.",
         frame(x, y, "milliseconds (less is better)", "megabytes (less is better)"),
         *(_leader(places[i], heights[i]) for i in order),
-        *(_marker(points[i], places[i], worst, on_front=points[i] in front) for i in order),
+        *(_marker(points[i], places[i], fills[i], on_front=points[i] in front) for i in order),
         *(_number(i + 1, places[i], heights[i]) for i in order),
     )
 
@@ -106,8 +137,23 @@ def _axis(values: Sequence[float], start: float, end: float) -> Scale:
     return _Axis(low - air, high + air, start, end, logarithmic=True)
 
 
+def _fills(points: Sequence[Point], by: By) -> list[float]:
+    """How full each marker is: 1 for the best and 0.15 for the worst or unknown."""
+    losses = [p.loss(by) for p in points]
+    known = [loss for loss in losses if math.isfinite(loss)]
+    if not known:
+        return [0.15] * len(points)
+    best, spread = min(known), (max(known) - min(known)) or 1.0
+    shares = [1 - (loss - best) / spread if math.isfinite(loss) else 0.0 for loss in losses]
+    return [0.15 + 0.85 * share for share in shares]
+
+
 def _label_heights(places: Sequence[tuple[float, float]]) -> list[float]:
-    """Where each number stands: beside its point, or as far below as others there need."""
+    """Where each number stands: beside its point, or as far away as others there need.
+
+    Numbers go down from point to point; where that would leave the frame, the lowest ones are
+    pushed up again, each as far as the one below it needs.
+    """
     heights = [0.0] * len(places)
     done: list[int] = []
     for place in sorted(range(len(places)), key=lambda i: (places[i][1], places[i][0])):
@@ -118,6 +164,11 @@ def _label_heights(places: Sequence[tuple[float, float]]) -> list[float]:
                 height = other + _LINE
         heights[place] = height
         done.append(place)
+    lowest: list[int] = []
+    for place in sorted(done, key=lambda i: -heights[i]):
+        below = [heights[i] for i in lowest if abs(places[i][0] - places[place][0]) < _NEAR]
+        heights[place] = min([heights[place], BOTTOM - _FOOT, *(h - _LINE for h in below)])
+        lowest.append(place)
     return heights
 
 
@@ -131,8 +182,10 @@ def _number(number: int, at: tuple[float, float], height: float) -> Html:
     return element("text", str(number), x=px(at[0] + _ASIDE), y=px(height + 4))
 
 
-def _marker(point: Point, at: tuple[float, float], worst: float, *, on_front: bool) -> Html:
+def _marker(point: Point, at: tuple[float, float], fill: float, *, on_front: bool) -> Html:
     tip = f"{point.name}: {point.ms:.3g} ms, {point.megabytes:.3g} MB, {point.flips:.0f} flips"
+    if not math.isnan(point.metric):
+        tip += f", metric {point.metric:.3f}"
     return element(
         "circle",
         element("title", tip),
@@ -140,5 +193,5 @@ def _marker(point: Point, at: tuple[float, float], worst: float, *, on_front: bo
         cy=px(at[1]),
         r=px(_RADIUS),
         class_=f"model {'ours' if point.ours else 'peer'}{' front' if on_front else ''}",
-        fill_opacity=f"{0.15 + 0.85 * (1 - point.flips / worst):.2f}",
+        fill_opacity=f"{fill:.2f}",
     )

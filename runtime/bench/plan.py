@@ -14,6 +14,9 @@ FEWEST_ROUNDS, MOST_ROUNDS = 5, 200
 # A burst long enough for the clock and short enough that its neighbours see the same machine.
 BURST_MS = 80.0
 MOST_RUNS = 40
+# Threads of a library that spin after a run take the core of whoever is next. OpenMP's do so for
+# about 8 ms; onnxruntime's are told to stop (`backends/onnxruntime_backend.py`).
+_PAUSE_SECONDS, _PAUSE_SECONDS_THREADS = 0.005, 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +30,8 @@ class BenchPlan:
         throughput: rows where only the total counts; 0 leaves it out.
         rounds: how often every contestant is asked at every size; None fits `seconds`.
         seconds: for all rounds together, about; never fewer than `FEWEST_ROUNDS`.
-        loads: how often each model is loaded for its load time.
+        sittings: how often everyone starts anew; the rounds are shared out over them, and the load
+            time is the median over them.
         patience: seconds without an answer after which a worker is ended.
         seed: of the order and of the bootstrap.
     """
@@ -38,7 +42,7 @@ class BenchPlan:
     throughput: int = 16
     rounds: int | None = None
     seconds: float = 180.0
-    loads: int = 3
+    sittings: int = 3
     patience: float = 300.0
     seed: int = 20_260_101
 
@@ -52,6 +56,8 @@ class BenchPlan:
             raise UserError("--lengths needs whole numbers of at least 2, such as 32,128")
         if not self.threads or min(self.threads) < 1:
             raise UserError("--threads needs whole numbers of at least 1, such as 1,2")
+        if self.sittings < 1:
+            raise UserError("--sittings must be at least 1")
         if self.rounds is not None and self.rounds < FEWEST_ROUNDS:
             raise UserError(
                 f"--rounds is {self.rounds}", why=f"an interval needs at least {FEWEST_ROUNDS}"
@@ -64,6 +70,10 @@ class BenchPlan:
     def runs_of(self, estimate_ms: float) -> int:
         """Runs of a burst, from what one takes."""
         return max(1, min(MOST_RUNS, round(BURST_MS / max(estimate_ms, 1e-3))))
+
+    def pause_seconds(self, threads: int) -> float:
+        """Between two bursts."""
+        return _PAUSE_SECONDS if threads == 1 else _PAUSE_SECONDS_THREADS
 
     def rounds_for(self, round_seconds: float) -> int:
         """How many rounds there will be, from what one takes."""

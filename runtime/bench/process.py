@@ -29,8 +29,7 @@ class WorkerError(UserError):
 class Worker:
     """One process that answers requests, one at a time.
 
-    Its libraries may start threads of their own; the environment asks them not to spin while
-    another worker is being timed.
+    It gets this program's variables: settings that a library reads are its own defaults.
     """
 
     def __init__(
@@ -49,7 +48,7 @@ class Worker:
         self._name = name
         # Kept until the worker is closed: what it wrote tells why it died.
         self._errors = tempfile.TemporaryFile(prefix="mobile-export-")  # noqa: SIM115
-        quiet = {"OMP_WAIT_POLICY": "PASSIVE", "PYTHONDONTWRITEBYTECODE": "1"}
+        quiet = {"PYTHONDONTWRITEBYTECODE": "1"}
         try:
             self._process = subprocess.Popen(  # noqa: S603 - a list, and no shell
                 list(command),

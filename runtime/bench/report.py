@@ -8,18 +8,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from runtime.bench.accuracy import parity_figures
 from runtime.bench.contestants import AGAIN, Contestant
 from runtime.bench.duels import Duel, cost_ratio, duels_of
 from runtime.bench.flops import Architecture, Work
 from runtime.bench.limit import Peak, bound_ms, peaks_of
+from runtime.bench.lineup import Lineup
 from runtime.bench.machine import BUSY, BenchMachine
 from runtime.bench.measured import Measured
 from runtime.bench.plan import BenchPlan
 from runtime.bench.schedule import Cell
 from runtime.bench.statistics import Ratio, Timing, noise_of, ratio_of, timing_of
-from runtime.golden import Golden
-from runtime.manifest import Manifest
+from runtime.parity.metrics import task_metric_name
 
 # The baseline against itself may differ by this much before the whole run is doubtful.
 NOISY = 0.05
@@ -58,14 +57,19 @@ class Row:
     """One contestant at one number of threads.
 
     Attributes:
+        bundle: label of the one that it is from or made from.
         load_ms: median over the loads; NaN if it never loaded.
         model_bytes: peak of memory above what the interpreter and its libraries had.
-        figures: of parity, from this run's logits; empty where nothing was judged.
+        figures: of parity with its own bundle's reference, from this run's logits; empty where
+            nothing was judged.
+        against_first: the same with the first bundle's reference, over the texts that all bundles
+            have; of the first bundle alone that is all of them.
         notes: what a reader must know beside the figures.
         failure: why there is no more; empty if all went well.
     """
 
     contestant: Contestant
+    bundle: str
     threads: int
     environment: Mapping[str, str]
     load_ms: float
@@ -74,8 +78,18 @@ class Row:
     cells: Mapping[Cell, CellFigures]
     left_out: Mapping[Cell, str]
     figures: Mapping[str, float]
+    against_first: Mapping[str, float]
     notes: tuple[str, ...]
     failure: str
+
+
+@dataclass(frozen=True, slots=True)
+class BundleFacts:
+    """What a bundle is called and was made from."""
+
+    label: str
+    name: str
+    source_sha256: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +97,8 @@ class BenchReport:
     """A whole run.
 
     Attributes:
-        bundle: its name.
-        source_sha256: of the weights that everything was made from.
+        bundles: label, name and SHA-256 of the weights of each; peers are made from the first's.
+        metric: name of what `figures` calls ``metric``, such as ``accuracy``; empty for vectors.
         machine: where it ran.
         plan: what was asked for.
         cells: sizes, in the order of the table.
@@ -94,14 +108,14 @@ class BenchReport:
         noise: threads → how far the baseline seems to differ from itself, as a share.
         processor_noise: the same of processor time.
         peaks: threads → precision → the highest rate of a product.
-        work: length → products of one text: (needed, whole).
+        work: length → products of one text with the first bundle's model: (needed, whole).
         duels: our artifacts against peers of their format, at every size.
         skipped: peer → why it was not there.
         warnings: reasons to doubt the figures.
     """
 
-    bundle: str
-    source_sha256: str
+    bundles: tuple[BundleFacts, ...]
+    metric: str
     machine: BenchMachine
     plan: BenchPlan
     cells: tuple[Cell, ...]
@@ -116,61 +130,70 @@ class BenchReport:
     skipped: Mapping[str, str]
     warnings: tuple[str, ...]
 
+    @property
+    def several(self) -> bool:
+        """Whether there is more than one bundle."""
+        return len(self.bundles) > 1
+
+    @property
+    def first(self) -> str:
+        """Label of the bundle that the others are held against."""
+        return self.bundles[0].label
+
     def at(self, threads: int) -> tuple[Row, ...]:
         """Rows of one number of threads, without the baseline's second process."""
         return tuple(r for r in self.rows if r.threads == threads and r.contestant.group != "again")
 
 
 def assemble(
-    manifest: Manifest,
-    golden: Golden,
+    lineup: Lineup,
     plan: BenchPlan,
     machine: BenchMachine,
     measured: Sequence[Measured],
     *,
     cells: Sequence[Cell],
     baseline: str,
-    architecture: Architecture | str,
     skipped: Mapping[str, str],
 ) -> BenchReport:
     """Everything that a report says.
 
     Args:
-        manifest: of the bundle.
-        golden: with the reference's logits.
+        lineup: the bundles with their references.
         plan: of the run.
         machine: as it was before the run.
         measured: of all numbers of threads.
         cells: that were asked for.
         baseline: name of a contestant.
-        architecture: shapes for the count of products, or why there are none.
         skipped: peer → why it was left out.
     """
-    figures = {
-        m.contestant.name: parity_figures(golden, m.logits, manifest.task)
-        for m in measured
-        if m.logits is not None
-    }
+    task = lineup.first.manifest.task
+    judged = {m.contestant.name: m for m in measured if m.logits is not None}
+    figures = {name: _own_figures(lineup, m) for name, m in judged.items()}
+    against = {name: _against_first(lineup, m) for name, m in judged.items()}
     peaks: dict[int, Mapping[str, Peak]] = {}
     rows: list[Row] = []
     for threads in plan.threads:
         own = [m for m in measured if m.threads == threads]
-        if not isinstance(architecture, str):
-            peaks[threads] = peaks_of(architecture, _product_medians(own))
+        peaks[threads] = peaks_of(lineup.shapes, _product_medians(own))
         base = next((m for m in own if m.contestant.name == baseline), None)
         for m in own:
             if m.contestant.group == "limit":
                 continue
-            found = _cells(m, base, architecture, peaks.get(threads, {}), plan.seed)
-            rows.append(_row(m, found, figures.get(m.contestant.name.removesuffix(AGAIN), {})))
+            member = lineup.members[m.contestant.place]
+            found = _cells(m, base, member.architecture, peaks[threads], plan.seed)
+            name = m.contestant.name.removesuffix(AGAIN)
+            rows.append(_row(m, member.label, found, figures.get(name, {}), against.get(name, {})))
     noise = _noise(rows, plan.threads, lambda found: found.ratio)
     processor_noise = _noise(rows, plan.threads, lambda found: found.processor_ratio)
-    longest = manifest.tokenizer.max_length
+    longest = lineup.first.manifest.tokenizer.max_length
+    architecture = lineup.first.architecture
     small = [cell for cell in cells if cell.batch == plan.batch]
     headline = max([c for c in small if c.length <= longest] or small[:1])
     return BenchReport(
-        bundle=manifest.name,
-        source_sha256=manifest.source.sha256,
+        bundles=tuple(
+            BundleFacts(m.label, m.manifest.name, m.manifest.source.sha256) for m in lineup.members
+        ),
+        metric="" if task.gives_vectors else task_metric_name(task),
         machine=machine,
         plan=plan,
         cells=tuple(cells),
@@ -183,9 +206,13 @@ def assemble(
         work={}
         if isinstance(architecture, str)
         else {n: (architecture.needed(n), architecture.whole(n)) for n in plan.lengths},
-        duels=duels_of(measured, figures, seed=plan.seed),
+        duels=duels_of(measured, against, seed=plan.seed),
         skipped=dict(skipped),
-        warnings=_warnings(machine, noise, rows, architecture, peaks),
+        warnings=(
+            *_warnings(machine, noise, rows),
+            *_limit_warnings(lineup, peaks),
+            *lineup.doubts(),
+        ),
     )
 
 
@@ -241,7 +268,25 @@ def _cells(
     return found
 
 
-def _row(own: Measured, cells: Mapping[Cell, CellFigures], figures: Mapping[str, float]) -> Row:
+def _own_figures(lineup: Lineup, measured: Measured) -> dict[str, float]:
+    if measured.logits is None:
+        return {}
+    return lineup.members[measured.contestant.place].figures(measured.logits)
+
+
+def _against_first(lineup: Lineup, measured: Measured) -> dict[str, float]:
+    if measured.logits is None:
+        return {}
+    return lineup.against_first(measured.contestant.place, measured.logits)
+
+
+def _row(
+    own: Measured,
+    bundle: str,
+    cells: Mapping[Cell, CellFigures],
+    figures: Mapping[str, float],
+    against_first: Mapping[str, float],
+) -> Row:
     notes = [own.contestant.note] if own.contestant.note else []
     if own.non_finite or figures.get("non_finite"):
         notes.append("gave NaN or infinity: its times mean nothing")
@@ -249,6 +294,7 @@ def _row(own: Measured, cells: Mapping[Cell, CellFigures], figures: Mapping[str,
         notes.append(f"the same ids gave logits that differ by up to {own.drift:.2g}")
     return Row(
         contestant=own.contestant,
+        bundle=bundle,
         threads=own.threads,
         environment=own.environment,
         load_ms=float(np.median(own.load_ms)) if own.load_ms else math.nan,
@@ -257,6 +303,7 @@ def _row(own: Measured, cells: Mapping[Cell, CellFigures], figures: Mapping[str,
         cells=cells,
         left_out=own.left_out,
         figures=figures,
+        against_first=against_first,
         notes=tuple(notes),
         failure=own.failure,
     )
@@ -266,9 +313,7 @@ def _warnings(
     machine: BenchMachine,
     noise: Mapping[int, float],
     rows: Sequence[Row],
-    architecture: Architecture | str,
-    peaks: Mapping[int, Mapping[str, Peak]],
-) -> tuple[str, ...]:
+) -> list[str]:
     found = []
     if machine.is_busy:
         found.append(
@@ -293,8 +338,16 @@ def _warnings(
         for runtime, several in sorted(versions.items())
         if len(several) > 1
     ]
-    if isinstance(architecture, str):
-        found.append(f"no limit of the machine: {architecture}")
-    elif not all(peaks.get(threads) for threads in noise):
+    return found
+
+
+def _limit_warnings(lineup: Lineup, peaks: Mapping[int, Mapping[str, Peak]]) -> list[str]:
+    found = [
+        f"no limit of the machine{f' for {member.label}' if lineup.several else ''}: "
+        f"{member.architecture}"
+        for member in lineup.members
+        if isinstance(member.architecture, str)
+    ]
+    if lineup.shapes and not all(peaks.values()):
         found.append("no limit of the machine: no product could be timed (is onnxruntime here?)")
-    return tuple(found)
+    return found

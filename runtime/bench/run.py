@@ -8,18 +8,16 @@ from pathlib import Path
 
 from runtime.bench.contestants import Contestant, with_baseline_again
 from runtime.bench.driver import Progress, Say, run_threads
-from runtime.bench.flops import architecture_of
 from runtime.bench.limit import product_contestants
+from runtime.bench.lineup import Lineup
 from runtime.bench.machine import BenchMachine, bench_machine
 from runtime.bench.plan import BenchPlan
 from runtime.bench.report import BenchReport, assemble
-from runtime.bundle import GOLDEN, Bundle
 from runtime.errors import UserError
-from runtime.golden import read_golden
 
 
 def run_bench(
-    bundle: Bundle,
+    lineup: Lineup,
     contestants: Sequence[Contestant],
     plan: BenchPlan,
     *,
@@ -32,7 +30,8 @@ def run_bench(
     """Time contestants side by side and judge their answers in the same run.
 
     Args:
-        bundle: verified; gives inputs, reference and shapes.
+        lineup: the bundles; give inputs, references and shapes. The first one's longest sequence
+            is where throughput is measured.
         contestants: artifacts and peers, names unique.
         plan: sizes and effort.
         baseline: name of the contestant that ratios are to; by default the first peer in int8,
@@ -43,24 +42,21 @@ def run_bench(
         say: called with one line before something that takes time.
 
     Raises:
-        UserError: the plan or the baseline is not possible, or the golden cases cannot be read.
+        UserError: the plan or the baseline is not possible.
     """
     plan.check()
     base = _baseline(contestants, baseline)
-    golden = read_golden(bundle.file(GOLDEN))
-    architecture = architecture_of(bundle.manifest)
-    cells = plan.cells(bundle.manifest.tokenizer.max_length)
+    cells = plan.cells(lineup.first.manifest.tokenizer.max_length)
+    goldens = [member.golden for member in lineup.members]
     machine = look()
     measured = []
     with tempfile.TemporaryDirectory(prefix="mobile-export-") as folder:
-        products = (
-            () if isinstance(architecture, str) else product_contestants(architecture, Path(folder))
-        )
+        products = product_contestants(lineup.shapes, Path(folder))
         everyone = (*with_baseline_again(contestants, base), *products)
         for number, threads in enumerate(plan.threads):
             measured += run_threads(
                 everyone,
-                golden,
+                goldens,
                 plan,
                 cells,
                 threads,
@@ -69,14 +65,12 @@ def run_bench(
                 say=say,
             )
     return assemble(
-        bundle.manifest,
-        golden,
+        lineup,
         plan,
         machine,
         measured,
         cells=cells,
         baseline=base.name,
-        architecture=architecture,
         skipped=skipped or {},
     )
 

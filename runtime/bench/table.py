@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from rich.table import Table
 
@@ -119,7 +119,9 @@ def model_table(report: BenchReport) -> Table:
     """Size, load, memory, agreement."""
     table = Table(title="What each costs, and how it agrees with PyTorch", title_justify="left")
     table.add_column("model", no_wrap=True)
-    for name in ("size", "load ms", "peak MB (model)", "flips", "at most", "max rel"):
+    names = ["size", "load ms", "peak MB (model)", "flips", "at most", "max rel"]
+    names += [f"flips vs {report.first}"] if report.several else []
+    for name in (*names, report.metric.replace("_", " ") or "metric"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("runtime", overflow="fold")
     for row in report.at(report.plan.threads[0]):
@@ -130,6 +132,8 @@ def model_table(report: BenchReport) -> Table:
             milliseconds(row.load_ms) if not math.isnan(row.load_ms) else "–",
             f"{row.peak_bytes / 1e6:.0f} ({row.model_bytes / 1e6:.0f})" if row.peak_bytes else "–",
             *_agreement(row),
+            *([flips_words(row.against_first)] if report.several else []),
+            metric_words(row.figures),
             f"{runtime} {row.environment.get('version', '')}".strip() or "–",
             style=_STYLE[row.contestant.group],
         )
@@ -149,12 +153,21 @@ def _agreement(row: Row) -> tuple[str, str, str]:
     f = row.figures
     if not f:
         return ("–", "–", "–")
-    other = f" +{f['other_flips']:.0f}" if f.get("other_flips") else ""
-    return (
-        f"{f['flips']:.0f} of {f['decisions']:.0f}{other}",
-        f"{f['flip_rate_bound']:.2%}",
-        f"{f['max_rel']:.1e}",
-    )
+    return flips_words(f), f"{f['flip_rate_bound']:.2%}", f"{f['max_rel']:.1e}"
+
+
+def flips_words(figures: Mapping[str, float]) -> str:
+    """Such as ``2 of 600 +3``: over natural texts, and over generated and awkward ones."""
+    if not figures:
+        return "–"
+    other = f" +{figures['other_flips']:.0f}" if figures.get("other_flips") else ""
+    return f"{figures['flips']:.0f} of {figures['decisions']:.0f}{other}"
+
+
+def metric_words(figures: Mapping[str, float]) -> str:
+    """The task's metric on labelled texts."""
+    metric = figures.get("metric", math.nan)
+    return "–" if math.isnan(metric) else f"{metric:.3f}"
 
 
 def notes_of(report: BenchReport) -> list[str]:

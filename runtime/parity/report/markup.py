@@ -11,7 +11,7 @@ import html
 import re
 import unicodedata
 
-VOID = frozenset({"br", "hr", "link", "meta", "circle", "line", "path", "rect"})
+VOID = frozenset({"br", "hr", "input", "link", "meta", "circle", "line", "path", "rect"})
 
 # Control, format (bidi marks and joiners too), surrogate, private use, unassigned, and separators.
 _UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp", "Zs"})

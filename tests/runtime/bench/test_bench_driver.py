@@ -11,6 +11,7 @@ import pytest
 
 from runtime.bench.contestants import Contestant
 from runtime.bench.driver import run_threads
+from runtime.bench.lineup import Lineup, Member, shared_rows
 from runtime.bench.machine import bench_machine
 from runtime.bench.measured import Measured
 from runtime.bench.plan import BenchPlan
@@ -22,7 +23,7 @@ from runtime.bundle import GOLDEN, Bundle
 from runtime.golden import Golden, read_golden
 
 CELLS = [Cell(1, 8), Cell(1, 16)]
-PLAN = BenchPlan(lengths=(8, 16), threads=(1,), throughput=0, rounds=5, loads=2, patience=30.0)
+PLAN = BenchPlan(lengths=(8, 16), threads=(1,), throughput=0, rounds=5, sittings=2, patience=30.0)
 
 # A real backend in a real process; what it computes is right, and `misbehaves` is what is planted.
 BACKEND = """
@@ -108,7 +109,7 @@ def planted(tmp_path: Path, golden: Golden) -> Any:
 def _run(
     contestants: list[Contestant], golden: Golden, plan: BenchPlan = PLAN
 ) -> dict[str, Measured]:
-    found = run_threads(contestants, golden, plan, CELLS, 1, with_golden=True)
+    found = run_threads(contestants, [golden], plan, CELLS, 1, with_golden=True)
     assert [m.contestant for m in found] == contestants
     return {m.contestant.name: m for m in found}
 
@@ -138,7 +139,7 @@ def test_a_worker_that_fails_is_reported_and_the_others_go_on(
 
 
 def test_a_worker_that_falls_silent_is_ended(planted: Any, golden: Golden) -> None:
-    plan = BenchPlan(lengths=(8, 16), threads=(1,), rounds=5, loads=1, patience=3.0)
+    plan = BenchPlan(lengths=(8, 16), threads=(1,), rounds=5, sittings=1, patience=3.0)
     found = _run([planted("good"), planted("bad", "hangs", 50)], golden, plan)
     assert "no answer for 3 s" in found["bad"].failure
     assert "--patience" in found["bad"].failure
@@ -151,9 +152,11 @@ def test_nan_is_told_and_never_counts_as_agreement(
     measured = _run([planted("good"), planted("bad", "nan")], golden)
     assert measured["bad"].non_finite
     assert not measured["good"].non_finite
+    member = Member("here", bundle.manifest, golden, "no products here")
+    lineup = Lineup((member,), shared_rows([golden]))
     report = assemble(
-        bundle.manifest, golden, PLAN, bench_machine(0.0), list(measured.values()), cells=CELLS,
-        baseline="good", architecture="no products here", skipped={},
+        lineup, PLAN, bench_machine(0.0), list(measured.values()), cells=CELLS, baseline="good",
+        skipped={},
     )  # fmt: skip
     good, bad = report.rows
     assert good.figures["max_abs"] == 0.0
@@ -173,9 +176,9 @@ def test_answers_that_change_from_run_to_run_are_told(planted: Any, golden: Gold
 def test_a_size_that_is_refused_is_left_out_and_the_rest_is_timed(
     planted: Any, golden: Golden
 ) -> None:
-    measured = run_threads([planted("short", "short")], golden, PLAN, CELLS, 1, with_golden=False)[
-        0
-    ]
+    measured = run_threads(
+        [planted("short", "short")], [golden], PLAN, CELLS, 1, with_golden=False
+    )[0]
     assert not measured.failure
     assert list(measured.rounds) == [CELLS[0]]
     assert "longest is 8" in measured.left_out[CELLS[1]]
@@ -187,7 +190,7 @@ def test_times_are_what_a_run_took(planted: Any, golden: Golden) -> None:
     for taken in measured.rounds.values():
         assert min(min(runs) for runs in taken) >= 30.0
     assert max(measured.processor[CELLS[0]]) < 15.0
-    assert len(measured.load_ms) == PLAN.loads
+    assert len(measured.load_ms) == PLAN.sittings
 
 
 def test_bursts_are_asked_for_in_turn(
@@ -197,7 +200,8 @@ def test_bursts_are_asked_for_in_turn(
     real = Worker.ask
 
     def noted(self: Worker, request: Any, patience: float) -> dict[str, Any]:
-        if request["do"] == "burst":
+        # One run is a look at a size before the rounds.
+        if request["do"] == "burst" and request["runs"] > 1:
             asked.append((self._name, request["key"]))
         return real(self, request, patience)
 

@@ -22,6 +22,7 @@ from jsonschema import Draft202012Validator
 from runtime.bench.contestants import contestants_of
 from runtime.bench.document import BENCH_SCHEMA, bench_document
 from runtime.bench.html import bench_page
+from runtime.bench.lineup import lineup_of
 from runtime.bench.machine import BenchMachine, bench_machine
 from runtime.bench.plan import BenchPlan
 from runtime.bench.report import BenchReport
@@ -34,7 +35,7 @@ from runtime.parity.run import run_artifact, session_settings
 
 from support import ROOT
 
-PLAN = BenchPlan(lengths=(16, 32, 64, 128), threads=(1, 2), throughput=4, rounds=5, loads=1)
+PLAN = BenchPlan(lengths=(16, 32, 64, 128), threads=(1, 2), throughput=4, rounds=5, sittings=1)
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +47,9 @@ def validator() -> Draft202012Validator:
 
 @pytest.fixture(scope="module")
 def report(bundle: Bundle) -> BenchReport:
-    return run_bench(bundle, contestants_of(bundle), PLAN, skipped={"a-peer": "no network"})
+    return run_bench(
+        lineup_of([bundle]), contestants_of(bundle), PLAN, skipped={"a-peer": "no network"}
+    )
 
 
 @pytest.fixture(scope="module")
@@ -155,7 +158,11 @@ def test_the_page_is_whole_and_shows_everybody(report: BenchReport) -> None:
     text = "".join(tree.itertext())
     for row in report.at(1):
         assert row.contestant.name in text
-    assert text.count("Size over latency") == 2
+    # By flips and by the metric, at both numbers of threads and at the lengths that anyone has.
+    assert text.count("Size over latency") == 2 * 2 * 3
+    assert text.count("Not here:") == 0
+    assert page.count('type="radio"') == 2 * 3
+    assert page.count('checked="checked"') == 1
     assert "no a-peer: no network" in text
     assert page == bench_page(report)
 
@@ -166,8 +173,10 @@ def test_a_busy_machine_is_told(bundle: Bundle) -> None:
 
         return replace(bench_machine(0.0), busy_share=0.4)
 
-    plan = BenchPlan(lengths=(16,), threads=(1,), throughput=0, rounds=5, loads=1)
-    found = run_bench(bundle, contestants_of(bundle, "model_int8.onnx"), plan, look=busy)
+    plan = BenchPlan(lengths=(16,), threads=(1,), throughput=0, rounds=5, sittings=1)
+    found = run_bench(
+        lineup_of([bundle]), contestants_of(bundle, "model_int8.onnx"), plan, look=busy
+    )
     assert any("others used 40%" in warning for warning in found.warnings)
     assert found.baseline == "model_int8.onnx"
 
@@ -186,7 +195,7 @@ def test_a_process_that_computes_is_seen_as_busy() -> None:
 
 def test_an_unknown_baseline_is_refused_before_anything_runs(bundle: Bundle) -> None:
     with pytest.raises(UserError, match="nothing timed is called 'optimum'"):
-        run_bench(bundle, contestants_of(bundle), PLAN, baseline="optimum")
+        run_bench(lineup_of([bundle]), contestants_of(bundle), PLAN, baseline="optimum")
 
 
 def test_artifacts_are_chosen_by_name_format_or_precision(bundle: Bundle) -> None:

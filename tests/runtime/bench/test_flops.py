@@ -82,7 +82,7 @@ def test_peaks_are_the_best_rate_and_bounds_follow(bundle: Bundle) -> None:
         (product_name("float32", 64, 64), 64): 8.0,
         (product_name("int8", 64, 128), 64): 0.5,
     }
-    peaks = peaks_of(found, medians)
+    peaks = peaks_of(found.shapes, medians)
     assert peaks["float32"] == Peak(flop / 2e-3, "64x64x128")
     assert peaks["int8"].rate == pytest.approx(4 * peaks["float32"].rate)
     work = Work(linear=8 * flop, attention=2 * flop)
