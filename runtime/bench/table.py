@@ -25,6 +25,8 @@ def print_report(report: BenchReport) -> None:
         for line in limit_lines(report, threads):
             out.print(f"  {line}", markup=False, soft_wrap=True)
     out.print(model_table(report))
+    for line in runtime_lines(report):
+        out.print(f"  {line}", markup=False, soft_wrap=True)
     for line in (*duel_lines(report), *notes_of(report)):
         out.print(f"  {line}", markup=False, soft_wrap=True)
 
@@ -123,9 +125,7 @@ def model_table(report: BenchReport) -> Table:
     names += [f"flips vs {report.first}"] if report.several else []
     for name in (*names, report.metric.replace("_", " ") or "metric"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("runtime", overflow="fold")
     for row in report.at(report.plan.threads[0]):
-        runtime = row.environment.get("runtime", "")
         table.add_row(
             row.contestant.name,
             megabytes(row.contestant.bytes),
@@ -134,10 +134,19 @@ def model_table(report: BenchReport) -> Table:
             *_agreement(row),
             *([flips_words(row.against_first)] if report.several else []),
             metric_words(row.figures),
-            f"{runtime} {row.environment.get('version', '')}".strip() or "–",
             style=_STYLE[row.contestant.group],
         )
     return table
+
+
+def runtime_lines(report: BenchReport) -> list[str]:
+    """Which runtime, in which version, ran whom."""
+    ran: dict[str, list[str]] = {}
+    for row in report.at(report.plan.threads[0]):
+        if runtime := row.environment.get("runtime"):
+            name = f"{runtime} {row.environment.get('version', '')}".strip()
+            ran.setdefault(name, []).append(row.contestant.name)
+    return [f"{name} ran {', '.join(models)}" for name, models in ran.items()]
 
 
 def duel_lines(report: BenchReport) -> list[str]:

@@ -16,7 +16,6 @@ from runtime.bench.conversions import Workshop, checked_checkpoint, kept_checkpo
 from runtime.bench.peers import (
     DEFAULT_LIST,
     ConversionSpec,
-    EnvironmentSpec,
     PeerList,
     PeerSpec,
     chosen,
@@ -24,7 +23,7 @@ from runtime.bench.peers import (
 )
 from runtime.bundle import Bundle
 from runtime.errors import UserError
-from runtime.provisioning.environments import installed_versions, interpreter
+from runtime.provisioning.environments import EnvironmentSpec, installed_versions, interpreter
 
 CONVERT = """
 import json, pathlib, sys
