@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: bench shrink android apk android-test web answers ios-test embed help export finetune distill parity replay bisect selftest classify trace inspect test test-full lint format clean
+.PHONY: bench compat shrink android apk android-test web answers ios-test embed help export finetune distill parity replay bisect selftest classify trace inspect test test-full lint format clean
 
 PYTHON ?= python3
 TARGET ?= tflite
@@ -67,7 +67,7 @@ help: ## show this
 	@echo '  OUTPUT=embedding POOLING=mean|cls   export sentence vectors instead of a classifier'
 	@echo '  PRUNE_VOCAB=data|FILE MIN_COUNT= VOCAB_SIZE= DROP_LAYERS=1,3 LAYERS=0,2,4   a smaller model first'
 	@echo '  TEXTS=FILE               more texts for the gate, one a line, without labels'
-	@echo '  BUNDLE=FOLDER            for parity, replay, bisect, selftest, classify, inspect'
+	@echo '  BUNDLE=FOLDER            for parity, replay, bisect, selftest, compat, classify, inspect'
 	@echo '  HTML= JUNIT= JSON=FILE   reports that parity and replay write'
 	@echo '  PEERS=all|none|NAME,… CHECKPOINT=FOLDER LENGTHS=32,128 THREADS=1,2   for bench'
 	@echo '  ARCH=arm64|x86_64 CPU=cortex-a53|neoverse-n1|max|Haswell|…   parity on an emulated processor'
@@ -133,6 +133,10 @@ bench: $(STAMP_EXPORT) ## time bundles beside what else could be picked: BUNDLE=
 	  $(call option,ARTIFACT,--artifact) $(call option,CHECKPOINT,--checkpoint) $(call option,PEERS,--peers) \
 	  $(call option,LENGTHS,--lengths) $(call option,THREADS,--threads) $(call option,BASELINE,--baseline) \
 	  $(call option,JSON,--json) $(call option,HTML,--html) $(ARGS)
+
+compat: $(STAMP_LIGHT) ## run a bundle in the old runtimes that still install: BUNDLE= [ARTIFACT= ONLY=PACKAGE,… JSON=]
+	@$(LIGHT)/bin/mobile-runtime compat '$(or $(MADE),$(error name the bundle: make compat BUNDLE=dist/tflite))' \
+	  $(call option,ARTIFACT,--artifact) $(call option,ONLY,--only) $(call option,JSON,--json) $(ARGS)
 
 DEMO = $(LIGHT)/bin/python -m android_demo.toolchain
 DEMO_DEV = $(VENV)/bin/python -m android_demo.toolchain

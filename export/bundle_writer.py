@@ -15,6 +15,7 @@ from export.data.task import TextDataset
 from export.targets.precision import summarise
 from runtime.bundle import (
     CARD,
+    COMPATIBILITY,
     GOLDEN,
     LABELS,
     MANIFEST,
@@ -22,6 +23,7 @@ from runtime.bundle import (
     Bundle,
     describe_artifact,
 )
+from runtime.compat.evidence import Evidence, compatibility_document, proven, read_evidence
 from runtime.files import canonical_json, sha256_of, write_atomically
 from runtime.golden import Golden
 from runtime.manifest import (
@@ -85,14 +87,23 @@ def tool_versions(made: list[MadeArtifact]) -> dict[str, str]:
     return versions
 
 
-def draft_manifest(folder: Path, facts: Facts, made: list[MadeArtifact]) -> Manifest:
-    """A manifest without verdicts, enough for the judge to run the artifacts."""
+def draft_manifest(
+    folder: Path, facts: Facts, made: list[MadeArtifact], evidence: Evidence
+) -> Manifest:
+    """A manifest without verdicts, enough for the judge to run the artifacts.
+
+    Args:
+        folder: of the artifacts.
+        facts: what it says besides them.
+        made: the artifacts.
+        evidence: what old runtimes did with what these recipes make.
+    """
     return Manifest(
         schema_version=SCHEMA_VERSION,
         name=facts.name,
         task=facts.task,
         tokenizer=facts.tokenizer,
-        artifacts=tuple(_artifact(folder, item) for item in made),
+        artifacts=tuple(_artifact(folder, item, facts.source.family, evidence) for item in made),
         files=(),
         source=facts.source,
         data=facts.data,
@@ -101,8 +112,9 @@ def draft_manifest(folder: Path, facts: Facts, made: list[MadeArtifact]) -> Mani
     )
 
 
-def _artifact(folder: Path, item: MadeArtifact) -> ArtifactSpec:
+def _artifact(folder: Path, item: MadeArtifact, family: str, evidence: Evidence) -> ArtifactSpec:
     size, sha256, files = describe_artifact(folder, item.recipe.file)
+    seen = evidence.of(item.target.TARGET, item.recipe.name, family)
     return ArtifactSpec(
         path=item.recipe.file,
         format=item.target.TARGET,
@@ -113,7 +125,7 @@ def _artifact(folder: Path, item: MadeArtifact) -> ArtifactSpec:
         inputs=item.description.inputs,
         outputs=item.description.outputs,
         lengths=item.description.lengths,
-        minimum_runtime=item.description.minimum_runtime,
+        minimum_runtime=proven(item.description.minimum_runtime, seen),
         weights=summarise(item.description),
         gate="unknown",
         files=files,
@@ -139,7 +151,7 @@ def judge_made(
     """
     if facts.task.labels:
         write_atomically(folder / LABELS, "".join(f"{label}\n" for label in facts.task.labels))
-    draft = draft_manifest(folder, facts, made)
+    draft = draft_manifest(folder, facts, made, read_evidence())
     gates = {}
     for item in made:
         recipe = item.recipe.for_family(facts.source.family)
@@ -186,6 +198,8 @@ def judge_and_seal(
         for name, text in target.companions(artifact).items():
             write_atomically(folder / name, text)
     write_atomically(folder / CARD, card(judged, report, [u for u in usages if u], facts.training))
+    ran = compatibility_document(judged.artifacts, facts.source.family, read_evidence())
+    write_atomically(folder / COMPATIBILITY, canonical_json(ran))
     manifest = replace(judged, files=_files(folder, judged))
     text = canonical_json(manifest.to_json())
     # Reading it back proves that what is about to be published can be opened.

@@ -15,6 +15,7 @@ GOLDEN = "golden.json"
 PARITY = "parity.json"
 LABELS = "labels.txt"
 CARD = "README.md"
+COMPATIBILITY = "compatibility.json"
 
 # A manifest is a few kilobytes; a larger one is an attack or a mistake.
 _MAX_MANIFEST_BYTES = 16 << 20

@@ -1,4 +1,4 @@
-"""Commands that need no torch: parity, classify, inspect, embed, bench."""
+"""Commands that need no torch: parity, classify, inspect, embed, bench, compat."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from rich.table import Table
 from runtime.bundle import open_bundle
 from runtime.classify import Classification, TextClassifier
 from runtime.cli_bench import bench_command
+from runtime.cli_compat import compat_command
 from runtime.cli_embed import embed_command
 from runtime.cli_parity import app as parity_app
 from runtime.cli_support import lines_of, run
@@ -32,6 +33,7 @@ app = typer.Typer(
 app.add_typer(parity_app, name="parity")
 app.command(name="embed")(embed_command)
 app.command(name="bench")(bench_command)
+app.command(name="compat")(compat_command)
 
 BundleArgument = Annotated[Path, typer.Argument(help="A bundle's folder, such as dist/tflite.")]
 

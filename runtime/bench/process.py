@@ -26,6 +26,14 @@ class WorkerError(UserError):
     """A worker died, fell silent, or could not do what it was asked; the others go on."""
 
 
+class RefusedError(WorkerError):
+    """It answered that it cannot do what it was asked; `why` is its own message."""
+
+
+class SilentError(WorkerError):
+    """It gave no answer in time, and was ended."""
+
+
 class Worker:
     """One process that answers requests, one at a time.
 
@@ -127,7 +135,7 @@ class Worker:
         except queue.Empty:
             self._process.kill()
             self._process.wait()
-            raise WorkerError(
+            raise SilentError(
                 f"{self._name} gave no answer for {patience:g} s",
                 why="it was ended",
                 todo="give it longer with --patience",
@@ -141,7 +149,7 @@ class Worker:
         if not isinstance(answer, dict):
             raise WorkerError(f"{self._name} answered something else than JSON", why=line[:80])
         if "error" in answer:
-            raise WorkerError(f"{self._name} failed", why=str(answer["error"]))
+            raise RefusedError(f"{self._name} failed", why=str(answer["error"]))
         return answer
 
     def _read(self) -> None:

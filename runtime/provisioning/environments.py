@@ -69,19 +69,44 @@ def interpreter(
             )
         return python
     home = folder / "environments" / name
-    request = {
-        "requirements": "\n".join(spec.requirements),
-        "python": f"{sys.version_info.major}.{sys.version_info.minor}",
-    }
-    fill = partial(_make, name=name, requirements=spec.requirements, say=say)
-    install(home, request, fill)
-    python = home / "venv" / "bin" / "python"
+    python = made_environment(home, spec.requirements, name=name, say=say)
     if missing := _missing_modules(python, spec.modules):
         raise UserError(
             f"the environment {name} has no {', '.join(missing)}",
             todo=f"remove {home} to have it made again",
         )
     return python
+
+
+def made_environment(
+    home: Path,
+    requirements: Sequence[str],
+    *,
+    name: str,
+    base: Path | None = None,
+    release: str | None = None,
+    say: Say = lambda _: None,
+) -> Path:
+    """The interpreter of an environment with these packages, made if it is not there yet.
+
+    Args:
+        home: the environment's folder; made whole or not at all.
+        requirements: exact versions, all of them.
+        name: for messages.
+        base: the interpreter that makes it; None takes this one.
+        release: the base's, such as ``3.10``; None is this one's.
+        say: called with one line before packages are fetched.
+
+    Raises:
+        UserError: it cannot be made.
+    """
+    request = {
+        "requirements": "\n".join(requirements),
+        "python": release or f"{sys.version_info.major}.{sys.version_info.minor}",
+    }
+    by = base or Path(sys.executable)
+    install(home, request, partial(_make, name=name, requirements=requirements, by=by, say=say))
+    return home / "venv" / "bin" / "python"
 
 
 def installed_versions(python: Path, modules: Sequence[str]) -> tuple[str, ...]:
@@ -106,10 +131,10 @@ def clean_environment() -> Mapping[str, str]:
     return {name: value for name, value in os.environ.items() if name not in own}
 
 
-def _make(home: Path, *, name: str, requirements: Sequence[str], say: Say) -> None:
+def _make(home: Path, *, name: str, requirements: Sequence[str], by: Path, say: Say) -> None:
     say(f"installing {len(requirements)} packages for the environment {name} (once)")
     venv = home / "venv"
-    _run(Path(sys.executable), "-m", "venv", venv, what=f"the environment {name} cannot be made")
+    _run(by, "-m", "venv", venv, what=f"the environment {name} cannot be made")
     wanted = home / "requirements.txt"
     wanted.write_text("\n".join(requirements) + "\n", encoding="utf-8")
     # Every version is in the list, so nothing may be chosen by a resolver; scripts are not run, so

@@ -40,7 +40,7 @@ def test_the_bundle_has_every_file_of_the_design(bundle_folder: Path) -> None:
         "manifest.json", "model.onnx", "model_int8.onnx", "model.tflite", "model_int8.tflite",
         "tokenizer.json", "tokenizer_config.json", "vocab.txt", "labels.txt", "golden.json",
         "parity.json", "README.md", "model.mlpackage", "model_int8.mlpackage", "check_on_mac.py",
-        "reference_trace.npz",
+        "reference_trace.npz", "compatibility.json",
     }  # fmt: skip
     assert (bundle_folder / "labels.txt").read_text() == "rainy\nsnowy\nsunny\n"
     manifest = open_bundle(bundle_folder).manifest
