@@ -44,13 +44,13 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """All of it: ``FORMAT/RECIPE/FAMILY`` → name of the bundle → what was seen."""
+    """All of it: ``FORMAT/RECIPE/FAMILY`` → model → what was seen."""
 
     schema_version: int
     recipes: dict[str, dict[str, Seen]]
 
     def of(self, format_name: str, recipe: str, family: str) -> dict[str, Seen]:
-        """Bundle → what was seen of a recipe; empty where nobody ran it."""
+        """Model → what was seen of a recipe; empty where nobody ran it."""
         return self.recipes.get(_key(format_name, recipe, family), {})
 
 
@@ -73,7 +73,7 @@ def read_evidence(path: Path = COMMITTED) -> Evidence:
 
 
 def recorded(path: Path, report: CompatReport) -> str:
-    """The file's new text: an artifact's runs take the place of those of the same bundle before.
+    """The file's new text: an artifact's runs take the place of those of the same model before.
 
     Raises:
         BundleError: the file is there and is no evidence.
@@ -88,14 +88,16 @@ def recorded(path: Path, report: CompatReport) -> str:
             continue
         key = _key(artifact.format, artifact.recipe, manifest.source.family)
         bundles = recipes.setdefault(key, {})
-        old = bundles.get(manifest.name)
+        # Not the bundle's name, which is often that of its format alone.
+        label = f"{manifest.source.model} ({manifest.source.parameters / 1e6:.1f}M)"
+        old = bundles.get(label)
         if old is not None and old.sha256 == artifact.sha256:
             # The same file: releases that did not run this time ran before.
             outcomes = {
                 package: old.outcomes.get(package, {}) | outcomes.get(package, {})
                 for package in sorted({*old.outcomes, *outcomes})
             }
-        bundles[manifest.name] = Seen(
+        bundles[label] = Seen(
             date=datetime.now(UTC).date().isoformat(),
             sha256=artifact.sha256,
             parameters=manifest.source.parameters,
@@ -117,7 +119,7 @@ def proven(minimum: Mapping[str, str], seen: Mapping[str, Seen]) -> dict[str, st
     """
     found = {}
     for claim, computed in minimum.items():
-        outcomes = _merged(claim, seen)
+        outcomes = outcomes_of(claim, seen)
         low = lowest_right(outcomes)
         ran = [
             version
@@ -128,6 +130,28 @@ def proven(minimum: Mapping[str, str], seen: Mapping[str, Seen]) -> dict[str, st
         ]
         found[claim] = min(ran, key=version_key) if ran else computed
     return found
+
+
+def outcomes_of(claim: str, seen: Mapping[str, Seen]) -> dict[str, Outcome]:
+    """What was seen of one key of `minimum_runtime`.
+
+    Args:
+        claim: such as ``tensorflow``, which tflite-runtime's versions answer, too.
+        seen: bundle → what was seen of a recipe.
+
+    Returns:
+        Version → the worst outcome over bundles and packages.
+    """
+    listed = read_runtimes().runtimes
+    merged: dict[str, Outcome] = {}
+    for one in seen.values():
+        for package, outcomes in one.outcomes.items():
+            if package not in listed or listed[package].claim != claim:
+                continue
+            for version, outcome in outcomes.items():
+                before = merged.get(version, OUTCOMES[0])
+                merged[version] = max(before, outcome, key=OUTCOMES.index)
+    return merged
 
 
 def compatibility_document(
@@ -162,20 +186,6 @@ def compatibility_document(
             for artifact in artifacts
         },
     }
-
-
-def _merged(claim: str, seen: Mapping[str, Seen]) -> dict[str, Outcome]:
-    """Version → the worst outcome over bundles and packages of one claim."""
-    listed = read_runtimes().runtimes
-    merged: dict[str, Outcome] = {}
-    for one in seen.values():
-        for package, outcomes in one.outcomes.items():
-            if package not in listed or listed[package].claim != claim:
-                continue
-            for version, outcome in outcomes.items():
-                before = merged.get(version, OUTCOMES[0])
-                merged[version] = max(before, outcome, key=OUTCOMES.index)
-    return merged
 
 
 def _key(format_name: str, recipe: str, family: str) -> str:
