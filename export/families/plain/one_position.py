@@ -178,24 +178,24 @@ class _OneRowPerHead(_OnePosition):
     """The same without keys and values of all positions; the block's `key` is transposed.
 
     Attributes:
-        own: [heads, dim], 1 where a channel is a head's, else 0.
+        own: [heads, heads, 1], 1 where a head meets itself, else 0.
         scale: the same, times what scores are multiplied by.
     """
 
     def __init__(self, block: Block, heads: int, position: slice) -> None:
         super().__init__(block, heads, position)
         weight = block.key.weight
-        width = weight.shape[0] // heads
-        self.own = torch.eye(heads, dtype=weight.dtype).repeat_interleave(width, dim=1)
-        self.scale = self.own * width**-0.5
+        self._width = weight.shape[0] // heads
+        self.own = torch.eye(heads, dtype=weight.dtype).unsqueeze(2)
+        self.scale = self.own * self._width**-0.5
 
     def _attend(self, one: Tensor, hidden: Tensor, mask: Tensor) -> Tensor:
-        rows = self._block.key(self._block.query(one) * self.scale)
-        # Four axes, as attention elsewhere: of three, LiteRT's converter makes linear layers.
-        everything = hidden.unsqueeze(1)
-        scores = rows.unsqueeze(1) @ everything.transpose(2, 3) + mask.to(rows.dtype)
-        seen = (scores.softmax(-1) @ everything).squeeze(1)
-        return (self._block.value(seen) * self.own).sum(1, keepdim=True)
+        query = self._block.query(one).reshape(-1, 1, self._heads, self._width)
+        rows = self._block.key((query * self.scale).flatten(2))
+        scores = rows @ hidden.transpose(1, 2) + mask.squeeze(1).to(rows.dtype)
+        seen = self._block.value(scores.softmax(-1) @ hidden)
+        own = seen.reshape(-1, self._heads, self._heads, self._width) * self.own
+        return own.sum(1).reshape(-1, 1, self._heads * self._width)
 
 
 class _SharedBlocks(nn.Module):

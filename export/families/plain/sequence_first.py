@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from export.families.anatomy import ANATOMIES, Block
+from export.families.plain.one_position import run_block
 from export.families.plain.sharing import Rewritten, copy_sharing_parameters, layers_of
 
 
@@ -60,10 +61,12 @@ class _SequenceFirst:
         Returns:
             [length, batch, dim], of the last one [batch, length, dim].
         """
-        block = self._block
+
+        def attend(_: Block, __: Tensor, everything: Tensor) -> Tensor:
+            return self._attend(everything, mask)
+
         x = hidden.transpose(0, 1) if self._is_first else hidden
-        x = block.attention_norm(block.out(self._attend(x, mask)) + x)
-        x = block.output_norm(block.outer(block.activation(block.inner(x))) + x)
+        x = run_block(self._block, x, x, attend)
         return x.transpose(0, 1) if self._is_last else x
 
     def _attend(self, x: Tensor, mask: Tensor) -> Tensor:

@@ -265,7 +265,9 @@ def test_the_hash_of_constants_shows_it(edit: Edit, name: str, made: Made, tmp_p
 
 def test_blocks_that_do_not_fit_cannot_run_in_float32(made: Made, tmp_path: Path) -> None:
     path = edited(made.path, tmp_path, _block_size)
-    with pytest.raises(UserError, match=r"FULLY_CONNECTED with int4 in .*lin1\.weight is not known"):
+    with pytest.raises(
+        UserError, match=r"FULLY_CONNECTED with int4 in .*lin1\.weight is not known"
+    ):
         write_exact(path, tmp_path / "exact.tflite")
 
 
@@ -300,9 +302,7 @@ def test_a_weight_that_the_quantizer_leaves_out_is_found(
 
     monkeypatch.setattr(_quantize, "_run_quantizer", lazy)
     with pytest.raises(UserError, match="did not follow recipe mixed"):
-        tflite.quantize(
-            made.scratch / "float32_as_they_are.tflite", MIXED, tmp_path / "x.tflite"
-        )
+        tflite.quantize(made.scratch / "float32_as_they_are.tflite", MIXED, tmp_path / "x.tflite")
 
 
 def test_old_runtimes_do_not_know_the_version_of_scales_for_blocks(made: Made) -> None:
