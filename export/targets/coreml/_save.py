@@ -10,6 +10,7 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+from export.quiet import silent
 from export.targets.base import Job
 from export.targets.coreml._metadata import forget_clock, stamp
 
@@ -36,7 +37,8 @@ def save_package(mlmodel: Any, destination: Path, job: Job | None = None) -> Non
 
 def save_with_metadata(package: Path, destination: Path, job: Job) -> None:
     """Write a copy of a package that `save_package` wrote without a job's metadata, with it."""
-    from coremltools.proto import Model_pb2
+    with silent():  # importing it prints
+        from coremltools.proto import Model_pb2
 
     items = package / "Data" / _ITEMS
     specification = Model_pb2.Model()
