@@ -182,7 +182,7 @@ def _same_task(label: str, first: Manifest, other: str, manifest: Manifest) -> N
     ours, theirs = first.task, manifest.task
     if (ours.kind, ours.activation, ours.labels) == (theirs.kind, theirs.activation, theirs.labels):
         return
-    differs = "labels" if ours.kind == theirs.kind else "kind of answer"
+    differs = "labels" if ours.kind == theirs.kind else "kinds of answer"
     raise UserError(
         f"{other} answers another task than {label}",
         why=f"their {differs} differ: {_task(theirs.labels, theirs.kind)} against "

@@ -68,7 +68,8 @@ def _panel(
     ]
     return element(
         "div",
-        element("div", *plots, _legend(report, points, measures), class_="columns"),
+        element("div", *plots, class_="columns"),
+        _legend(report, points, measures),
         *(element("p", line) for line in _missing(report, threads, cell)),
         class_=f"panel panel-{number}",
     )

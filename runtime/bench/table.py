@@ -24,7 +24,8 @@ def print_report(report: BenchReport) -> None:
         out.print(speed_table(report, threads))
         for line in limit_lines(report, threads):
             out.print(f"  {line}", markup=False, soft_wrap=True)
-    out.print(model_table(report))
+    out.print(cost_table(report))
+    out.print(agreement_table(report))
     for line in runtime_lines(report):
         out.print(f"  {line}", markup=False, soft_wrap=True)
     for line in (*duel_lines(report), *notes_of(report)):
@@ -117,13 +118,11 @@ def limit_lines(report: BenchReport, threads: int) -> Iterable[str]:
     )
 
 
-def model_table(report: BenchReport) -> Table:
-    """Size, load, memory, agreement."""
-    table = Table(title="What each costs, and how it agrees with PyTorch", title_justify="left")
-    table.add_column("model", no_wrap=True)
-    names = ["size", "load ms", "peak MB (model)", "flips", "at most", "max rel"]
-    names += [f"flips vs {report.first}"] if report.several else []
-    for name in (*names, report.metric.replace("_", " ") or "metric"):
+def cost_table(report: BenchReport) -> Table:
+    """Size, load and memory."""
+    table = Table(title="What each costs", title_justify="left")
+    table.add_column("model", overflow="fold")
+    for name in ("size", "load ms", "peak MB (of it the model)"):
         table.add_column(name, justify="right", no_wrap=True)
     for row in report.at(report.plan.threads[0]):
         table.add_row(
@@ -131,6 +130,22 @@ def model_table(report: BenchReport) -> Table:
             megabytes(row.contestant.bytes),
             milliseconds(row.load_ms) if not math.isnan(row.load_ms) else "–",
             f"{row.peak_bytes / 1e6:.0f} ({row.model_bytes / 1e6:.0f})" if row.peak_bytes else "–",
+            style=_STYLE[row.contestant.group],
+        )
+    return table
+
+
+def agreement_table(report: BenchReport) -> Table:
+    """Flips with their bound, the largest error, and the task's metric."""
+    whose = f" and with {report.first}" if report.several else ""
+    table = Table(title=f"How each agrees with PyTorch{whose}", title_justify="left")
+    table.add_column("model", overflow="fold")
+    names = ["flips", "at most", "max rel"] + (["flips vs first"] if report.several else [])
+    for name in (*names, report.metric.replace("_", " ") or "metric"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in report.at(report.plan.threads[0]):
+        table.add_row(
+            row.contestant.name,
             *_agreement(row),
             *([flips_words(row.against_first)] if report.several else []),
             metric_words(row.figures),

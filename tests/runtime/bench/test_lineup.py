@@ -94,7 +94,7 @@ def test_bundles_without_a_common_text_are_not_compared(bundle: Bundle, golden: 
     ("change", "words"),
     [
         ({"labels": ("other", "labels")}, "their labels differ"),
-        ({"kind": "multi_label", "activation": "sigmoid", "thresholds": (0.5, 0.5)}, "kind of"),
+        ({"kind": "multi_label", "activation": "sigmoid", "thresholds": (0.5, 0.5)}, "kinds of"),
     ],
 )
 def test_other_tasks_are_refused_in_a_sentence(
