@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: bench compat shrink android apk android-test web answers ios-test embed help export finetune distill parity replay bisect selftest classify trace inspect test test-full lint format clean
+.PHONY: bench compat shrink android apk android-test web answers ios-test embed help export finetune distill tune parity replay bisect selftest classify trace inspect test test-full lint format clean
 
 PYTHON ?= python3
 TARGET ?= tflite
@@ -92,6 +92,14 @@ DISTILL_OPTIONS = $(call option,KIND,--kind) $(call option,STUDENT,--student) $(
 distill: $(STAMP_EXPORT) ## a small student learns from a teacher: TEACHER= [STUDENT= DATA= TEXTS= KIND=task|general OUT=]
 	@$(VENV)/bin/mobile-export distill --teacher '$(or $(TEACHER),$(error name the teacher: make distill TEACHER=build/finetuned DATA=… OUT=…))' \
 	  $(call option,OUT,--out) $(DISTILL_OPTIONS) $(DATA_OPTIONS) $(ARGS)
+
+TUNE_OPTIONS = $(call option,STEPS,--steps) $(call option,ALPHA,--alpha) $(call option,EPOCHS,--epochs) \
+  $(call option,BATCH_SIZE,--batch-size) $(call option,LEARNING_RATE,--learning-rate) \
+  $(call option,PATIENCE,--patience) $(call option,MAX_LENGTH,--max-length) $(call flag,FRESH,--fresh)
+
+tune: $(STAMP_EXPORT) ## get a checkpoint used to a recipe's rounding: MODEL= TARGET=onnx [RECIPE=int4 DATA= STEPS= OUT=]
+	@$(VENV)/bin/mobile-export tune-quantized --model '$(or $(MODEL),$(error name the checkpoint: make tune MODEL=build/finetuned TARGET=onnx RECIPE=int4 DATA=… OUT=…))' \
+	  --target '$(TARGET)' $(call option,RECIPE,--recipe) $(call option,OUT,--out) $(TUNE_OPTIONS) $(DATA_OPTIONS) $(ARGS)
 
 shrink: $(STAMP_EXPORT) ## a smaller checkpoint: MODEL= OUT= [PRUNE_VOCAB=data|FILE DATA= DROP_LAYERS=1,3 LAYERS=0,2,4]
 	@$(VENV)/bin/mobile-export shrink --model '$(or $(MODEL),$(error name the checkpoint: make shrink MODEL=build/finetuned PRUNE_VOCAB=data DATA=… OUT=…))' \

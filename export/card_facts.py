@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from export.checkpoint import Checkpoint
 from export.reference import Reference
+from export.training.quantized.provenance import told_of_tuning
 from export.training.record import TrainingRecord
 from export.training.report.markdown import training_markdown
 from runtime.manifest import SourceSpec
@@ -41,11 +42,11 @@ def training_metrics(record: TrainingRecord | None) -> dict[str, float]:
 
 
 def told_of_training(record: TrainingRecord | None, smaller: str) -> str:
-    """Markdown for the card: the run that made the model, and what was left out of it since.
+    """Markdown for the card: the run that made the model, its tuning, and what was left out since.
 
     Args:
         record: of the run, where it was ours.
         smaller: see `export.shrinking.report.shrinking_markdown`; may be empty.
     """
-    parts = (training_markdown(record) if record else "", smaller)
+    parts = (training_markdown(record) if record else "", told_of_tuning(record), smaller)
     return "\n\n".join(part for part in parts if part)

@@ -21,6 +21,7 @@ from export.cli_finetune import finetune
 from export.cli_report import report
 from export.cli_shrink import shrink
 from export.cli_trace import trace
+from export.cli_tune import tune_quantized
 from export.quiet import no_warnings
 from export.settings import DEFAULT_MAX_LENGTH, SMALL, FineTuneSettings, RunOptions
 from runtime.cli_support import ERROR, FAIL, program, run
@@ -39,6 +40,7 @@ app = typer.Typer(
 for _command in (
     finetune,
     distill,
+    tune_quantized,
     shrink,
     runtime.cli.classify,
     runtime.cli.inspect,

@@ -47,7 +47,9 @@ from export.targets.base import ArtifactMetadata, Source, Target
 from export.tokenizers import describe_tokenizer, write_tokenizer
 from export.training.finetune import FineTuned, fine_tune, is_run
 from export.training.provenance import record_of
-from export.training.record import read_record
+from export.training.quantized.on_grid import lies_on_grid
+from export.training.quantized.provenance import notes_on, tuned_for
+from export.training.record import TrainingRecord, read_record
 from export.training.report import write_training_report
 from export.unlabelled import choose_unlabelled, read_texts
 from export.vectors import choose_encoder, task_of, vector_recipe, vector_reference
@@ -224,6 +226,7 @@ def export_bundle(settings: ExportSettings) -> Exported:
         task = task_of(settings.vectors) if settings.vectors else task_spec(dataset, checkpoint)
         golden = _golden(reference, staging, spec, task, dataset, own_texts, settings)
         record = None if settings.vectors else record_of(checkpoint.path)
+        _note_tuning(record, reference, chosen)
         facts = Facts(
             name=settings.out.name,
             task=task,
@@ -268,6 +271,16 @@ def export_bundle(settings: ExportSettings) -> Exported:
         if is_rejected(rejected):  # an earlier run's; its evidence is out of date
             shutil.rmtree(rejected, ignore_errors=True)
         return Exported(settings.out, None, manifest, report, training)
+
+
+def _note_tuning(record: TrainingRecord | None, reference: Reference, chosen: list[Wanted]) -> None:
+    """Say which recipes a tuned checkpoint was tuned for, and which not."""
+    if tuned_for(record) is None:
+        return
+    wanted = [recipe for each in chosen for recipe, _ in each.jobs]
+    fits = [(recipe, lies_on_grid(reference.module.model, recipe)) for recipe in wanted]
+    for line in notes_on(record, fits):
+        note(f"  {line}")
 
 
 def _smaller_checkpoint(

@@ -13,6 +13,7 @@ from export.recipes import Recipe, WeightsRule
 from export.reference import Reference
 from export.rounding.model import SEARCHED, is_rounded, rounded
 from export.targets.base import LARGE_WEIGHT_ELEMENTS, Job, Source
+from export.training.quantized.on_grid import lies_on_grid
 from runtime.console import progress_bar, stage
 
 
@@ -44,6 +45,9 @@ def prepared_job(
     Raises:
         UserError: a weight cannot be rounded as the recipe says.
     """
+    if lies_on_grid(source.reference.module.model, recipe):
+        # Tuned for this recipe: moving outliers would take the weights off the grid again.
+        return Job(source, by_magnitude(recipe), options, scratch)
     moved = moved_outliers(source, recipe.outliers, prepared)
     # Stored transposed, it multiplies queries; what a divisor is for, it has as its output.
     other = at_one_position(source.reference.module).transposed.removesuffix(".weight")

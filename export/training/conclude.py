@@ -98,6 +98,7 @@ def conclude(
         UserError: the destination holds something else, or cannot be written.
     """
     start = trained.objective.start
+    trained.objective.finish()
     record = _record(dataset, settings, trained)
     spec = describe_tokenizer(start.tokenizer, settings.max_length, start.family)
     with staging_folder(destination) as staging:

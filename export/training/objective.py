@@ -63,7 +63,9 @@ class Objective:
         lengths: ids of each training row, for batches of like length; None makes random ones.
         class_weights: what the loss has, for the baselines.
         fingerprint: JSON-safe; a run with another one is not continued.
-        record: further entries of training.json, asked for when training is done.
+        finish: called once, when training is done and the best weights are in the module, before
+            they are scored and saved.
+        record: further entries of training.json, asked for after that.
     """
 
     start: Start
@@ -75,6 +77,7 @@ class Objective:
     lengths: Sequence[int] | None = None
     class_weights: tuple[float, ...] | None = None
     fingerprint: Mapping[str, Any] = field(default_factory=dict)
+    finish: Callable[[], object] = dict
     record: Callable[[], dict[str, Any]] = dict
 
 

@@ -12,8 +12,8 @@ from export.training.report.reliability import reliability_plot
 from export.training.report.sections import (
     comparison_table,
     data_pairs,
-    distillation_pairs,
     epochs_table,
+    extra_pairs,
     figures_table,
     labels_table,
     pairs,
@@ -36,6 +36,8 @@ svg .count { fill: var(--ink); stroke: none; } svg .count.light { fill: var(--ca
 .both { align-items: start; } .both .plots { align-content: start; }
 td > data { white-space: nowrap; }
 """
+# Entries of training.json that some runs have, and what they are headed by.
+_EXTRAS = {"distillation": "Teacher and student", "quantization": "Tuned for a recipe's rounding"}
 # A matrix of more classes takes the whole width.
 _BESIDE_UP_TO = 20
 
@@ -63,8 +65,9 @@ def training_page(record: TrainingRecord, name: str, curves: bytes | None) -> st
             element("h2", "What the transformer buys"),
             _card(comparison_table(record), *_comparison_notes(record)),
         ]
-    if told := distillation_pairs(record):
-        parts += [element("h2", "Teacher and student"), _card(pairs(told))]
+    for entry, heading in _EXTRAS.items():
+        if told := extra_pairs(record, entry):
+            parts += [element("h2", heading), _card(pairs(told))]
     parts += [
         element("h2", "Curves"),
         _card(_curves(record, curves)),

@@ -215,10 +215,10 @@ def data_pairs(record: TrainingRecord) -> dict[str, object]:
     return values
 
 
-def distillation_pairs(record: TrainingRecord) -> dict[str, object]:
-    """What a distillation has recorded, one level deep; empty for a run without a teacher."""
+def extra_pairs(record: TrainingRecord, entry: str) -> dict[str, object]:
+    """What a run has recorded beside the usual, one level deep; empty for a run without it."""
     values: dict[str, object] = {}
-    for name, value in (record.extra.get("distillation") or {}).items():
+    for name, value in (record.extra.get(entry) or {}).items():
         words = name.replace("_", " ")
         if isinstance(value, dict):
             values |= {f"{words}: {key.replace('_', ' ')}": part for key, part in value.items()}
