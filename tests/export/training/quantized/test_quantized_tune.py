@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from export.checkpoint import find_checkpoint, load_classifier
+from export.checkpoint import find_checkpoint, load_classifier, load_tokenizer
 from export.data.task import TextDataset
 from export.pipeline import export_bundle
 from export.recipes import Recipe, WeightsRule, recipes
+from export.reference import reference_from_model, reference_logits
 from export.rounding.grid import grid_of
 from export.settings import FineTuneSettings, Hyperparameters, RunOptions
 from export.training.processes import world
@@ -26,9 +27,9 @@ from export.training.quantized.provenance import notes_on, told_of_tuning
 from export.training.quantized.settings import ENTRY, TuneSettings
 from export.training.quantized.tune import Tuned, tune
 from export.training.record import read_record
-from runtime.bundle import GOLDEN
 from runtime.errors import UserError
-from runtime.golden import read_golden
+from runtime.sessions import open_session
+from runtime.sessions.base import SessionSettings
 
 from support import export_settings
 
@@ -176,7 +177,7 @@ def test_several_processes_are_refused(
 # Against the real runtimes.
 
 
-def fake_logits(model: Any, recipe: Recipe, sequences: list[tuple[int, ...]]) -> Any:
+def fake_logits(model: Any, recipe: Recipe, sequences: list[list[int]]) -> Any:
     """One text at a time, as a phone does."""
     module = FakeQuantized(model, plan_of(model, recipe)).eval()
     rows = []
@@ -199,8 +200,8 @@ def test_the_bundle_that_comes_of_it(
 ) -> None:
     """Exported with no further words: stored without loss, and what was trained is what runs.
 
-    Logits of the artifact, by the real runtime, lie a hundred times nearer to those of training's
-    arithmetic than rounding moves them; a range of activations that is off by one code does not.
+    Logits of the artifact, by the real runtime, lie much nearer to those of training's arithmetic
+    than rounding moves them; with a range of activations that is off by one code they do not.
     """
     known = recipes(target)
     recipe = next(known[name] for name in ("int4", "int8") if name in known)
@@ -217,17 +218,31 @@ def test_the_bundle_that_comes_of_it(
         assert f"tuned for {target}'s int4 and not for {target}'s int8" in said
     folder = exported.bundle or exported.rejected
     assert folder is not None
-    golden = read_golden(folder / GOLDEN)
-    # The artifact's weights are the checkpoint's own.
-    effective = golden.effective[recipe.file]
-    np.testing.assert_array_equal(effective.logits, golden.reference[list(effective.rows)])
+    spec = next(a for a in exported.manifest.artifacts if a.recipe == recipe.name)
+    session = open_session(folder / spec.path, spec, SessionSettings())
 
     model = classifier(tuned.run.checkpoint)
-    sequences = [case.input_ids for case in golden.cases]
-    real = golden.artifacts[recipe.file]
-    moved = np.abs(real - golden.reference).max()
-    assert np.abs(fake_logits(model, recipe, sequences) - real).max() < moved / 100
-    flips = (real.argmax(axis=1) != golden.reference.argmax(axis=1))[golden.rows("validation")]
-    assert flips.mean() <= 0.02
+    tokenizer = load_tokenizer(find_checkpoint(str(tuned.run.checkpoint)))
+    tokenizer.enable_truncation(32)
+    sequences = [tokenizer.encode(row.text).ids for row in weather.splits["test"][:60]]
+    inputs = [(np.array([ids], np.int32), np.ones((1, len(ids)), np.int32)) for ids in sequences]
+    real = np.concatenate([session.run(*pair) for pair in inputs])
+    exact = np.concatenate([session.run_exact(*pair) for pair in inputs])
+    floats = reference_logits(reference_from_model(model), sequences)
+    # Only its activations are rounded: its weights are the checkpoint's own.
+    np.testing.assert_allclose(exact, floats, atol=1e-4)
+    assert (real.argmax(axis=1) != floats.argmax(axis=1)).mean() <= 0.02
+    moved = typical(real, floats)
+    assert moved > 1e-4
+    assert typical(fake_logits(model, recipe, sequences), real) < moved / 100
     monkeypatch.setattr(activations, "_STEPS", 254)
-    assert np.abs(fake_logits(model, recipe, sequences) - real).max() > moved / 20
+    assert typical(fake_logits(model, recipe, sequences), real) > moved / 2
+
+
+def typical(one: Any, other: Any) -> float:
+    """The median over texts of the largest difference of a logit.
+
+    Not the largest of all: where the last bit of a sum tips a code over to the next, which two in
+    a hundred texts meet, a text's logits move by as much as rounding moves them.
+    """
+    return float(np.median(np.abs(one - other).max(axis=1)))
