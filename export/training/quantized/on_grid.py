@@ -27,7 +27,7 @@ def lies_on_grid(model: PreTrainedModel, recipe: Recipe) -> bool:
         plan = plan_of(model, recipe)
         state = model.state_dict()
         for name, rule in plan.weights.items():
-            weight = state[name].numpy()
+            weight = plan.stored(name, state[name].numpy())
             if not np.array_equal(grid_of(weight, rule, name).dense(), weight):
                 return False
     except UserError:  # a rule, or a weight, that has no such grid: whoever needs one says so

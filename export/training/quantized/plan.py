@@ -5,9 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import numpy.typing as npt
 from torch import nn
 
+from export.families.plain.one_position import at_one_position
 from export.recipes import Recipe, WeightsRule
+from export.reference import LogitsOnly
 from export.rounding.grid import blocks_of, largest_code
 from export.training.quantized.runtimes import (
     LARGE_WEIGHT_ELEMENTS,
@@ -21,6 +25,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
+Floats = npt.NDArray[np.float32]
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What is rounded while a model learns.
@@ -28,10 +35,21 @@ class Plan:
     Attributes:
         weights: parameter of the transformers model → its rule; integers only.
         inputs: name of a linear layer → how its input is rounded.
+        transposed: parameters that the artifact holds transposed: their grid's rows are columns.
     """
 
     weights: dict[str, WeightsRule]
     inputs: dict[str, Rounding]
+    transposed: frozenset[str] = frozenset()
+
+    @property
+    def changed(self) -> list[str]:
+        """Parameters that are not used as they are."""
+        return list(dict.fromkeys((*self.weights, *sorted(self.transposed))))
+
+    def stored(self, name: str, weight: Floats) -> Floats:
+        """A weight with the rows that the artifact gives it."""
+        return np.ascontiguousarray(weight.T) if name in self.transposed else weight
 
 
 def plan_of(model: PreTrainedModel, recipe: Recipe) -> Plan:
@@ -49,24 +67,28 @@ def plan_of(model: PreTrainedModel, recipe: Recipe) -> Plan:
             why="its activations are rounded with ranges that the export measures",
             todo="choose a recipe whose activations are quantized as they come",
         )
+    turned = at_one_position(LogitsOnly(model)).transposed
+    transposed = frozenset({turned} if turned else ())
     weights: dict[str, WeightsRule] = {}
     inputs: dict[str, Rounding] = {}
     seen: set[int] = set()
-    for name, module in model.named_modules():
+    for layer, module in model.named_modules():
+        name = f"{layer}.weight"
         kind = _kind(module)
         if kind is None:
             continue
         parameter = module.weight
         seen.add(id(parameter))
-        rule = recipe.rule_for(f"{name}.weight", kind)
+        rule = recipe.rule_for(name, kind)
         if not _is_integer(arithmetic, tuple(parameter.shape), kind, rule):
             continue
         largest_code(rule)
-        blocks_of(parameter.detach().cpu().numpy(), rule, f"{name}.weight")
-        weights[f"{name}.weight"] = rule
+        shape = tuple(reversed(parameter.shape)) if name in transposed else parameter.shape
+        blocks_of(np.broadcast_to(np.float32(0), shape), rule, name)
+        weights[name] = rule
         rounding = arithmetic.rounding(rule) if kind == "linear" else None
         if rounding is not None:
-            inputs[name] = rounding
+            inputs[layer] = rounding
     if not weights:
         raise UserError(
             f"the recipe {recipe.name} stores every weight of this model in float",
@@ -74,7 +96,7 @@ def plan_of(model: PreTrainedModel, recipe: Recipe) -> Plan:
             todo="choose a recipe such as int4",
         )
     _refuse_others(model, seen)
-    return Plan(weights, inputs)
+    return Plan(weights, inputs, transposed)
 
 
 def _kind(module: Any) -> str | None:
