@@ -64,7 +64,7 @@ def test_codes_that_end_one_too_early_are_seen(
 def test_gradients_pass_as_if_nothing_was_rounded() -> None:
     weight = weights(1).requires_grad_(True)
     towards = torch.randn(64, 128, generator=torch.Generator().manual_seed(2))
-    (rounded(weight, RULES[6]) * towards).sum().backward()
+    (rounded(weight, RULES[6]) * towards).sum().backward()  # type: ignore[no-untyped-call]
     assert weight.grad is not None
     assert torch.equal(weight.grad, towards)
 

@@ -242,7 +242,7 @@ def test_the_bundle_that_comes_of_it(
     folder = exported.bundle or exported.rejected
     assert folder is not None
     spec = next(a for a in exported.manifest.artifacts if a.recipe == recipe.name)
-    session = open_session(folder / spec.path, spec, SessionSettings())
+    session: Any = open_session(folder / spec.path, spec, SessionSettings())
 
     model = classifier(tuned.run.checkpoint)
     tokenizer = load_tokenizer(find_checkpoint(str(tuned.run.checkpoint)))
