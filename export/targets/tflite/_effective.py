@@ -137,9 +137,7 @@ def _read(model: Any, originals: Mapping[str, Floats], known: Sequence[Floats]) 
                 raise UserError(f"a {kind} reads {name}", why="it is no weight of the model's")
             if isinstance(matrix, str):
                 raise _wrong(name, matrix)
-            seen |= set(inputs[1:])
-            if is_blockwise(tensor):
-                seen.add(int(tensor.quantization.details.scales))
+            seen |= {*inputs[1:], *_scales_of(tensor)}
             if kind == "EMBEDDING_LOOKUP":
                 _agree(name, parts.tables.setdefault(name, matrix).same(matrix))
                 places = values_of(model, graph.tensors[inputs[0]])
@@ -165,6 +163,11 @@ def _read(model: Any, originals: Mapping[str, Floats], known: Sequence[Floats]) 
                     why="it is no weight of the model's",
                 )
     return parts
+
+
+def _scales_of(tensor: Any) -> tuple[int, ...]:
+    """Number of the tensor with the scales of a weight's blocks, if it has blocks."""
+    return (int(tensor.quantization.details.scales),) if is_blockwise(tensor) else ()
 
 
 def _agree(name: str, same: bool) -> None:

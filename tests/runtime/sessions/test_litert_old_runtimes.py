@@ -5,6 +5,10 @@ Each runtime lives in an environment of its own, since none of them works beside
     python3.11 -m venv old && old/bin/pip install tflite-runtime==2.14.0 'numpy<2' tokenizers
     python3.11 -m venv first && first/bin/pip install ai-edge-litert==1.0.1 'numpy<2' tokenizers
     OLD_TFLITE_PYTHON=old/bin/python FIRST_LITERT_PYTHON=first/bin/python pytest -m slow
+
+LITERT_PYTHONS names any number of them, with colons between, for the files in int4. Seen on
+2026-11-22: tflite-runtime 2.14.0, TensorFlow 2.18.1 and 2.21.0, and the ai-edge-litert releases
+1.0.1, 1.1.2, 1.2.0, 1.3.0, 1.4.0, 2.0.2, 2.0.3, 2.1.0 to 2.1.6, 2.2.0 and 2.3.0.
 """
 
 from __future__ import annotations
@@ -13,6 +17,7 @@ import dataclasses
 import json
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +38,17 @@ LENGTHS = (8, 16)
 VOCAB = 200
 ROOT = Path(__file__).parents[3]
 ROWS = [[5, 6, 7], [9, 8, 7, 6, 5, 4, 3, 2, 1], [17, 100, 150, 199, 3]]
+
+RECIPE = ("tflite", "r", 1, "int8", "x", "")
+_FLOAT = WeightsRule("float32", "none", "none")
+_BLOCKS = WeightsRule("int4", "block", "minmax", block=32, scale="bfloat16")
+# File → rules of its linear layers and its embeddings.
+INT4 = {
+    "int4_rows": (_FLOAT, WeightsRule("int4", "row", "minmax")),
+    "int4_channels": (WeightsRule("int4", "channel", "minmax"), _FLOAT),
+    "int4_blocks": (_BLOCKS, _FLOAT),
+    "int4_block_rows": (_FLOAT, _BLOCKS),
+}
 
 SCRIPT = """
 import json, sys
@@ -69,7 +85,7 @@ class Made:
 
 def recipe(linear: str, embedding: str) -> Recipe:
     rules = [WeightsRule("int8", each, "minmax") for each in (linear, embedding)]
-    return Recipe("tflite", "r", 1, "int8", "x", "", *rules, {}, {})
+    return Recipe(*RECIPE, *rules, {}, {})
 
 
 def tiny_reference() -> Reference:
@@ -88,15 +104,19 @@ def tiny_reference() -> Reference:
 def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     folder = tmp_path_factory.mktemp("old")
     reference = tiny_reference()
-    files = {n: folder / f"{n}.tflite" for n in ("float32", "int8", "per_tensor", "unstamped")}
+    names = ("float32", "int8", "per_tensor", "unstamped", *INT4, "unstamped_blocks")
+    files = {n: folder / f"{n}.tflite" for n in names}
     tflite.convert(reference, LENGTHS, files["float32"])
     tflite.quantize(files["float32"], recipe("channel", "row"), files["int8"])
     tflite.quantize(files["float32"], recipe("tensor", "tensor"), files["per_tensor"])
-    model = load(files["int8"])
+    for name, rules in INT4.items():
+        tflite.quantize(files["float32"], Recipe(*RECIPE, *rules, {}, {}), files[name])
     versions = {c.builtinCode: c.version for c in load(files["float32"]).operatorCodes}
-    for code in model.operatorCodes:
-        code.version = versions[code.builtinCode]
-    files["unstamped"].write_bytes(packed(model))
+    for stamped, plain in (("int8", "unstamped"), ("int4_blocks", "unstamped_blocks")):
+        model = load(files[stamped])
+        for code in model.operatorCodes:
+            code.version = versions[code.builtinCode]
+        files[plain].write_bytes(packed(model))
     return Made(reference_logits(reference, ROWS), files)
 
 
@@ -104,6 +124,10 @@ def run_elsewhere(variable: str, path: Path) -> dict[str, object]:
     python = os.environ.get(variable, "")
     if not python:
         pytest.skip(f"{variable} names no Python with an old runtime")
+    return run_with(python, path)
+
+
+def run_with(python: str, path: Path) -> dict[str, object]:
     spec = json.dumps(dataclasses.asdict(tflite.describe(path)))
     done = subprocess.run(
         [python, "-c", SCRIPT, str(path), spec, json.dumps(ROWS)],
@@ -149,3 +173,35 @@ def test_the_first_litert_runs_stamped_int8(made: Made) -> None:
     assert np.abs(np.array(found["logits"]) - made.expected).max() < 0.2 * np.ptp(made.expected)
     assert found["environment"]["version"] == "1.0.1"  # type: ignore[index]
     assert found["environment"]["delegate"] == "XNNPACK"  # type: ignore[index]
+
+
+def litert_pythons() -> list[str]:
+    found = os.environ.get("LITERT_PYTHONS", "")
+    if not found:
+        pytest.skip("LITERT_PYTHONS names no Python with a runtime")
+    return found.split(":")
+
+
+def distance(answer: dict[str, object], right: np.ndarray) -> float:
+    """Of an answer from the right one, by what right answers differ among themselves."""
+    return float(np.abs(np.array(answer["logits"]) - right).max() / np.ptp(right))
+
+
+@pytest.mark.parametrize("name", INT4)
+def test_int4_runs_rightly_or_is_refused(made: Made, name: str) -> None:
+    right = np.array(run_with(sys.executable, made.files[name])["logits"])
+    answers = {python: run_with(python, made.files[name]) for python in litert_pythons()}
+    for python, answer in answers.items():
+        if "logits" in answer:
+            assert distance(answer, right) < 0.1, python
+        else:
+            assert "too new for" in str(answer["error"]), python
+    if name in ("int4_rows", "int4_channels"):
+        assert sum("logits" in answer for answer in answers.values()) >= len(answers) - 1
+
+
+def test_without_stamps_blocks_would_be_answered_wrongly(made: Made) -> None:
+    """Why they have a version of their own. Needs one of 1.2.0, 1.4.0, 2.0.2 and 2.0.3."""
+    right = np.array(run_with(sys.executable, made.files["int4_blocks"])["logits"])
+    answers = [run_with(python, made.files["unstamped_blocks"]) for python in litert_pythons()]
+    assert max(distance(answer, right) for answer in answers if "logits" in answer) > 0.5
