@@ -268,9 +268,7 @@ def test_the_hash_of_constants_shows_it(edit: Edit, name: str, made: Made, tmp_p
 
 def test_blocks_that_do_not_fit_cannot_run_in_float32(made: Made, tmp_path: Path) -> None:
     path = edited(made.path, tmp_path, _block_size)
-    with pytest.raises(
-        UserError, match=r"with int4 in .*lin1\.weight is not known"
-    ):
+    with pytest.raises(UserError, match=r"with int4 in .*lin1\.weight is not known"):
         write_exact(path, tmp_path / "exact.tflite")
 
 
