@@ -80,11 +80,9 @@ def squared_error(
     wrong *= steps
     wrong -= parts
     np.square(wrong, out=wrong)
-    if importance is None:
-        return wrong.sum(axis=2, dtype=np.float64)
-    return np.einsum("rbc,bc->rb", wrong, importance.reshape(scales.shape[1], -1)).astype(
-        np.float64
-    )
+    weights = np.ones(weight.shape[1], np.float32) if importance is None else importance
+    errors: Floats = np.einsum("rbc,bc->rb", wrong, weights.reshape(scales.shape[1], -1))
+    return errors.astype(np.float64)
 
 
 def _best(weight: Floats, blocks: int, rule: WeightsRule, importance: Floats | None) -> Floats:

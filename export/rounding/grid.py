@@ -200,7 +200,8 @@ def peaks_of(weight: npt.NDArray[np.generic], blocks: int) -> Floats:
     """Largest magnitude of each block, [rows, blocks]; NaN where a block has one."""
     parts = weight.reshape(len(weight), blocks, -1)
     # Not of absolute values, which would copy the weight.
-    return np.maximum(parts.max(axis=2), -parts.min(axis=2))
+    peaks: Floats = np.maximum(parts.max(axis=2), -parts.min(axis=2))
+    return peaks
 
 
 def _to_bits(values: Floats, bits: int) -> Floats:
