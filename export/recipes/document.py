@@ -64,7 +64,8 @@ def recipe_toml(recipe: Recipe, *, comment: str = "") -> str:
     lines += _table("weights.embedding", _rule(recipe.embedding))
     for name, rule in sorted(recipe.layers.items()):
         lines += _table(f"weights.layers.{_value(name)}", _rule(rule))
-    lines += _gate("gate", recipe.gate, recipe.observed)
+    # A recipe that nobody has measured has no limits, and says so.
+    lines += _gate("gate", recipe.gate, recipe.observed) or ["", "[gate]"]
     lines += _gate("vector_gate", recipe.vector_gate, recipe.vector_observed)
     for family, own in sorted(recipe.families.items()):
         lines += _gate(f"family_gate.{_value(family)}", own.gate, own.observed)
