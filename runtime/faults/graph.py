@@ -114,14 +114,16 @@ class Weight:
         self.values[...] = np.minimum(self.values.astype(np.int64) + 1, self._limits()[1])
 
     def shift_block_scale(self) -> None:
-        """Give the first block the scale beside its own."""
-        if self.multiples is not None:
-            first = int(self.multiples.flat[0])
-            self.multiples.flat[0] = first + 1 if first == 1 else first - 1
-        elif self.scales is not None and self.scales.ndim == 2 and self.scales.shape[1] > 1:
-            self.scales.flat[0] *= self.scales.dtype.type(1.25)
-        else:
+        """Give the first block that is not all zeros the scale beside its own."""
+        steps = self.scales if self.multiples is None else self.multiples
+        if steps is None or steps.ndim < 2 or steps.shape[1] < 2:
             raise NotApplicable("its weights have no blocks with scales of their own")
+        row, column = (int(place[0]) for place in np.nonzero(self.values))
+        where = row, column * steps.shape[1] // self.values.shape[1]
+        if self.multiples is None:
+            steps[where] *= steps.dtype.type(1.25)
+        else:
+            steps[where] = steps[where] + 1 if steps[where] == 1 else steps[where] - 1
 
     def exchange(self, other: Weight) -> None:
         """Swap contents with a weight of the same shape."""
