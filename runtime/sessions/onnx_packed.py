@@ -38,13 +38,13 @@ def pack(codes: Codes, block: int) -> Packed:
     """
     shifted = (codes.astype(np.int16) + _ZERO).astype(np.uint8)
     pairs = shifted.reshape(*codes.shape[:-1], -1, block // 2, 2)
-    packed: Packed = pairs[..., 0] | pairs[..., 1] << 4
+    packed: Packed = np.bitwise_or(pairs[..., 0], np.left_shift(pairs[..., 1], 4), dtype=np.uint8)
     return packed
 
 
 def unpack(packed: npt.NDArray[Any]) -> Codes:
     """The codes, int8 [..., columns], of what `pack` gives."""
-    codes = code_pairs()[packed]
+    codes: Codes = code_pairs()[packed]
     return codes.reshape(*packed.shape[:-2], -1)
 
 

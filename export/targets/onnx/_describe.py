@@ -96,29 +96,28 @@ def _weights(graph: ir.Graph, constants: Mapping[str, npt.NDArray[Any]]) -> tupl
     ]
     packed = {value: found for value in stored if (found := packed_weight(value)) is not None}
     scales = {value: found.scales for value, found in packed.items()}
-    scales |= {
-        value: found for value in stored if value not in packed if (found := scales_of(value))
-    }
-    own = {value for found in scales.values() for value in found}
-    own |= {found.table for found in packed.values()}
+    scales |= {v: its for v in stored if v not in packed if (its := scales_of(v))}
+    own = {value for its in scales.values() for value in its}
+    own |= {each.table for each in packed.values()}
     weights = []
     for value in stored:
         tensor = value.const_value
         if value in own or tensor is None or tensor.size < _SMALLEST_WEIGHT:
             continue
-        its_scales = [found.const_value for found in scales.get(value, ()) if found.const_value]
+        parts = [part.const_value for part in scales.get(value, ())]
+        its_scales = [part for part in parts if part is not None]
         name = value.name or ""
         shape, precision, role = tensor.numpy().shape, _PRECISIONS[tensor.dtype], _role(value)
         if value in packed:
             shape, precision, role = packed[value].shape, "int4", packed[value].role
-        size = tensor.nbytes + sum(found.nbytes for found in its_scales)
+        size = tensor.nbytes + sum(part.nbytes for part in its_scales)
         weights.append(
             WeightInfo(
                 name=name,
                 shape=shape,
                 precision=precision,
                 role=role,
-                scales=max((found.size for found in its_scales), default=0),
+                scales=max((part.size for part in its_scales), default=0),
                 bits=8 * size / math.prod(shape),
                 sha256=digest(name, constants[name]),
             )

@@ -83,7 +83,7 @@ def _turned(graph: OnnxGraph) -> set[str]:
 def _divisors(graph: OnnxGraph) -> dict[str, tuple[str, Floats]]:
     """Parameter → what the input of its integer product is divided by, with the constant's name."""
     makers = {output: node for node in graph.nodes for output in node.outputs}
-    found = {}
+    found: dict[str, tuple[str, Floats]] = {}
     for node in graph.nodes:
         if node.kind != "MatMulInteger":
             continue
@@ -93,7 +93,7 @@ def _divisors(graph: OnnxGraph) -> dict[str, tuple[str, Floats]]:
             continue
         inverse = before.inputs[1]
         parameter = node.inputs[1].removesuffix("/int8")
-        found[parameter] = inverse, 1 / np.asarray(graph.stored[inverse], np.float32)
+        found[parameter] = inverse, np.reciprocal(np.asarray(graph.stored[inverse], np.float32))
     return found
 
 
@@ -101,7 +101,10 @@ def _refuse_unknown(
     stored: Mapping[str, npt.NDArray[Any]], known: set[str], own: Sequence[Floats]
 ) -> None:
     """`own` are constants that the module knows by itself."""
-    tables = {PRODUCTS: product_pairs(LARGEST_MULTIPLE), CODES: code_pairs().astype(np.float32)}
+    tables: dict[str, npt.NDArray[Any]] = {
+        PRODUCTS: product_pairs(LARGEST_MULTIPLE),
+        CODES: code_pairs().astype(np.float32),
+    }
     for name, array in stored.items():
         is_number = array.dtype in (np.int8, np.uint8) or array.dtype.kind == "f"
         if name in tables:

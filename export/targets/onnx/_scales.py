@@ -45,7 +45,8 @@ def packed_weight(value: ir.Value) -> PackedWeight | None:
     cast = _reader(lookup.outputs[0] if lookup is not None else value, {"Cast"})
     if cast is None:
         return None
-    index, scales = cast.outputs[0], ()
+    index = cast.outputs[0]
+    scales: tuple[ir.Value, ...] = ()
     if lookup is None and (offset := _reader(index, {"Add"})) is not None:
         scales, index = _other_origins(offset, index), offset.outputs[0]
     unpacking = _reader(index, {"Gather"})

@@ -13,6 +13,7 @@ import pytest
 from coreml_support import coreml_job, lively_classifier
 from onnx import numpy_helper
 
+from export.families.plain import plain_of
 from export.recipes import Recipe, WeightsRule, recipes
 from export.reference import reference_from_model
 from export.rounding.grid import grid_of
@@ -81,10 +82,10 @@ def test_a_matrix_is_unpacked_to_the_grid(job: Job, int4: Path) -> None:
     assert len(names) == 13
     model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
     unpacked = session(model.SerializeToString()).run(names, feed())
-    state = job.source.reference.module.model.state_dict()
+    plain = plain_of(job.source.reference, one_position=True, sequence_first=True).parameters
     for name, matrix in zip(names, unpacked, strict=True):
         parameter = name.removesuffix("/int8")
-        grid = grid_of(state[parameter].numpy(), LINEAR)
+        grid = grid_of(np.ascontiguousarray(plain[parameter]), LINEAR)
         assert matrix.dtype == np.int8
         assert np.abs(matrix.astype(int)).max() <= 126
         dense = matrix.T * found[f"{parameter}/scales"][:, None]
