@@ -193,7 +193,7 @@ class _OneRowPerHead(_OnePosition):
         query = self._block.query(one).reshape(-1, 1, self._heads, self._width)
         rows = self._block.key((query * self.scale).flatten(2))
         scores = rows @ hidden.transpose(1, 2) + mask.squeeze(1).to(rows.dtype)
-        seen = self._block.value(scores.softmax(-1) @ hidden)
+        seen: Tensor = self._block.value(scores.softmax(-1) @ hidden)
         own = seen.reshape(-1, self._heads, self._heads, self._width) * self.own
         return own.sum(1).reshape(-1, 1, self._heads * self._width)
 

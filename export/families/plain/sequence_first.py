@@ -78,4 +78,5 @@ class _SequenceFirst:
         # [batch · heads, 1, length]. Written so that no shape has to be computed.
         shifts = (mask.squeeze(1).to(x.dtype) * self._one_per_head).reshape(1, -1, mask.shape[3])
         scores = q @ k.transpose(1, 2) * width**-0.5 + shifts.transpose(0, 1)
-        return (scores.softmax(-1) @ v).transpose(0, 1).reshape(length, -1, dim)
+        context: Tensor = scores.softmax(-1) @ v
+        return context.transpose(0, 1).reshape(length, -1, dim)

@@ -192,11 +192,7 @@ class _Layer:
 
 
 def _insert_scales(model: Any, graph: Any, scales: dict[int, float]) -> None:
-    """Multiply the outputs of linear layers.
-
-    Args:
-        scales: place of the operator → factor.
-    """
+    """Multiply the outputs of linear layers: place of the operator → factor."""
     for place in sorted(scales, reverse=True):
         operator = graph.operators[place]
         output = int(operator.outputs[0])
