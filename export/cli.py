@@ -183,7 +183,8 @@ def export(
     made or not be judged.
     """
     from export import content_cache
-    from export.pipeline import ExportSettings, export_bundle
+    from export.pipeline import export_bundle
+    from export.planning import ExportSettings
     from export.pooling import EmbeddingSettings
     from export.search.settings import search_settings
     from export.training.processes import world

@@ -7,17 +7,17 @@ and the oldest go when there are too many. What cannot be kept is made again the
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from runtime.console import note
 from runtime.files import canonical_json, files_below, sha256_of
 from runtime.provisioning.cache import cache_folder, install, is_current
 
@@ -64,18 +64,25 @@ class ContentCache:
             return False
         entry = self.folder / f"{request['what'].partition(' ')[0]}-{key_of(request)[:24]}"
         if _take(entry, request, destination):
-            note(f"  from the cache: {request['what']}")
+            _note(f"  from the cache: {request['what']}")
             return True
         make(destination)
         try:
             install(entry, request, lambda new: _fill(new, destination))
             _prune(self.folder, self.most_bytes)
         except OSError as error:
-            note(f"  {request['what']} is not kept in {self.folder}: {error.strerror}")
+            _note(f"  {request['what']} is not kept in {self.folder}: {error.strerror}")
         return False
 
 
 NO_CACHE = ContentCache()
+
+
+def _note(text: str) -> None:
+    # Imported here, since targets import this module and must be able to say what is not installed.
+    from runtime.console import note
+
+    note(text)
 
 
 def usual_cache() -> ContentCache:
@@ -87,19 +94,34 @@ def _take(entry: Path, request: Mapping[str, str], destination: Path) -> bool:
     """Whether the entry is there and whole; if so it is put in place."""
     if not is_current(entry, request):
         return False
+    if _put(entry, destination):
+        with contextlib.suppress(OSError):  # removed meanwhile
+            os.utime(entry)
+        return True
+    # Damaged, or another program removed or replaced it meanwhile. Which of the two can be told
+    # where nobody else reaches it.
+    is_whole = False
+    with contextlib.suppress(OSError), _set_apart(entry) as apart:
+        is_whole = _put(apart, destination)
+        if is_whole:
+            with contextlib.suppress(OSError):  # there is a new one already
+                apart.rename(entry)
+        else:
+            _note(f"  {entry} is damaged; {request['what']} is made again")
+    return is_whole
+
+
+def _put(entry: Path, destination: Path) -> bool:
+    """Put an entry in place, if it is as it was kept; else nothing is there."""
     try:
         wanted = json.loads((entry / _HASHES).read_bytes())
         _link(entry / _CONTENT, destination)
         # What was put in place is what is compared: the entry may go or change meanwhile.
         if _hashes(destination) == wanted:
-            os.utime(entry)
             return True
     except (OSError, ValueError):
         pass
     _remove(destination)
-    if entry.exists():
-        note(f"  {entry} is damaged; {request['what']} is made again")
-        _put_away(entry)
     return False
 
 
@@ -137,13 +159,16 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _put_away(entry: Path) -> None:
-    """Remove an entry so that nobody meets a part of it."""
+@contextlib.contextmanager
+def _set_apart(entry: Path) -> Iterator[Path]:
+    """An entry where no other program meets it; there it is removed afterwards.
+
+    Raises:
+        OSError: another program was faster, or nothing can be written there.
+    """
     work = Path(tempfile.mkdtemp(dir=entry.parent, prefix=f".{entry.name}."))
     try:
-        entry.rename(work / "old")
-    except OSError:
-        pass  # another program was faster
+        yield entry.rename(work / "apart")
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
@@ -165,4 +190,5 @@ def _prune(folder: Path, most_bytes: int) -> None:
     for place, (_, size, path) in enumerate(sorted(entries, reverse=True)):
         total += size
         if place and total > most_bytes:
-            _put_away(path)
+            with contextlib.suppress(OSError), _set_apart(path):
+                pass  # so that nobody meets a part of it

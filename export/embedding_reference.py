@@ -75,7 +75,9 @@ class VectorsOnly(torch.nn.Module):
 
     def around(self, model: Headless) -> VectorsOnly:
         """The same of another model."""
-        return VectorsOnly(model, self.settings)
+        module = VectorsOnly(model, self.settings)
+        module.family = self.family
+        return module
 
 
 def reference_of_vectors(model: PreTrainedModel, settings: EmbeddingSettings) -> Reference:

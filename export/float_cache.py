@@ -45,7 +45,8 @@ def float_conversion(
         job: its scratch keeps the conversion for the run's other recipes, its source's cache for
             later runs.
         convert: makes a file or folder; it appears there whole or not at all.
-        suffix: of its name.
+        suffix: of its name; conversions of two kinds have two suffixes, and nothing else tells
+            the cache which is which.
         further: what else the conversion depends on, besides `Job.options`.
         check: refuses a conversion; run once a run, on one from the cache as well.
 
@@ -55,7 +56,7 @@ def float_conversion(
     Raises:
         UserError: as `convert` and `check`.
     """
-    request = conversion_request(job, further or {})
+    request = conversion_request(job, {**(further or {}), "suffix": suffix})
     path = job.scratch / f"float_{key_of(request)[:16]}{suffix}"
     if not path.exists():
         job.source.cache.take_or_make(request, path, convert)

@@ -49,10 +49,7 @@ def prepared_job(
         # Tuned for this recipe: moving outliers would take the weights off the grid again.
         return Job(source, by_magnitude(recipe), options, scratch)
     moved = moved_outliers(source, recipe.outliers, prepared)
-    # Stored transposed, it multiplies queries; what a divisor is for, it has as its output.
-    other = at_one_position(source.reference.module).transposed.removesuffix(".weight")
-    divisors = {name: divisor for name, divisor in moved.divisors.items() if name != other}
-    job = Job(replace(source, reference=moved.reference), recipe, options, scratch, divisors)
+    job = Job(replace(source, reference=moved.reference), recipe, options, scratch, moved.divisors)
     if moved.folded:
         # Other weights: float conversions are not shared with recipes that keep the model's own.
         job = replace(job, scratch=_within(job.scratch, f"outliers_{recipe.outliers}"))

@@ -47,7 +47,9 @@ class LogitsOnly(torch.nn.Module):
 
     def around(self, model: PreTrainedModel) -> LogitsOnly:
         """The same of another model."""
-        return LogitsOnly(model)
+        module = LogitsOnly(model)
+        module.family = self.family
+        return module
 
 
 @dataclass(frozen=True, slots=True)

@@ -190,6 +190,9 @@ class _Steps:
         self._keep("attention_mask", INPUTS, mask)
         self._keep("attention_mask.inverted", INPUTS, 1.0 - mask)
         scores = self._keep("attention_mask.scores", INPUTS, (1.0 - mask) * MASKED_SCORE)
+        # See `export.families.plain.sequence_first`.
+        each = scores.expand(self._model.config.n_heads, -1)
+        self._keep("attention_mask.scores.per_head", INPUTS, each)
         name = f"{_ROOT}.embeddings"
         words = bert.embeddings.word_embeddings(self.input_ids[0])
         places = bert.embeddings.position_embeddings.weight[: words.shape[0]]
@@ -236,25 +239,29 @@ class _Steps:
             ("probabilities", probabilities),
         ):
             self._keep(f"{own}.{part}", i, value, square=True, masked=part == "scores")
-        # Head by head, as the Neural Engine's layout has it.
+        # Head by head, as the Neural Engine's layout has it, which takes of the last block one
+        # position that asks and all that it asks for.
+        is_last = i == self._last_block
+        asked = 1 if is_last else length
         for head in range(heads):
             for part, value in (
-                ("q_lin", q),
+                ("q_lin", q[:, :asked]),
                 ("k_lin", k),
                 ("v_lin", v),
-                ("context", context),
-                ("products", products),
-                ("scaled_products", scaled),
-                ("scores", masked),
-                ("probabilities", probabilities),
+                ("context", context[:, :asked]),
+                ("products", products[:, :asked]),
+                ("scaled_products", scaled[:, :asked]),
+                ("scores", masked[:, :asked]),
+                ("probabilities", probabilities[:, :asked]),
             ):
                 self._keep(
                     f"{own}.{part}.head_{head}",
                     i,
                     value[head],
                     masked=part == "scores",
+                    positions=False,
                 )
-        if i == self._last_block:
+        if is_last:
             self._one_row_per_head(own, i, attention, x, mask)
         joined = context.transpose(0, 1).reshape(length, heads * width)
         self._keep(f"{own}.context", i, joined)
@@ -275,13 +282,14 @@ class _Steps:
         query = attention.q_lin(x[:1])
         width = query.shape[1] // heads
         channels = torch.eye(heads).repeat_interleave(width, dim=1)
-        scaled = self._keep_once(f"{own}.query_per_head", i, query * channels * width**-0.5)
+        scaled = self._keep_once(f"{own}.query_per_head", i, query * (channels * width**-0.5))
         rows = self._keep_once(f"{own}.rows", i, scaled @ attention.k_lin.weight)
         products = self._keep_once(f"{own}.rows.products", i, rows @ x.T)
         # What the keys' bias adds is the same for every position.
         scores = products + mask
         self._keep_once(f"{own}.rows.scores", i, scores, masked=True)
-        seen = self._keep_once(f"{own}.seen", i, scores.softmax(-1) @ x)
+        probabilities = self._keep_once(f"{own}.rows.probabilities", i, scores.softmax(-1))
+        seen = self._keep_once(f"{own}.seen", i, probabilities @ x)
         self._keep_once(f"{own}.seen.product", i, seen @ attention.v_lin.weight.T)
         values = self._keep_once(f"{own}.seen.values", i, attention.v_lin(seen))
         self._keep_once(f"{own}.seen.own", i, values * channels)

@@ -11,7 +11,7 @@ import torch
 from transformers import DistilBertConfig, DistilBertForSequenceClassification
 
 from export.data import DataSettings
-from export.pipeline import ExportSettings
+from export.planning import ExportSettings
 from export.settings import FineTuneSettings, Hyperparameters, RunOptions, SmallModel
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -1,11 +1,15 @@
-"""Moves outliers out of activations, where that helps, and proves that nothing else changed."""
+"""Moves outliers out of activations, where that helps, and proves that nothing else changed.
+
+The last block as targets get it (`export.families.plain.one_position`) has one more pair: its
+queries, multiplied by the transposed matrix of the keys, are a linear layer's input themselves.
+"""
 
 from __future__ import annotations
 
 import copy
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +17,8 @@ import numpy.typing as npt
 import torch
 
 from export.families.base import Family, ScalePair
-from export.outliers.measure import linear_inputs
+from export.families.plain.one_position import QueryKey, query_and_key
+from export.outliers.measure import LinearInput, linear_inputs
 from export.reference import Reference
 from runtime.errors import UserError
 
@@ -32,6 +37,7 @@ class Migrated:
     Attributes:
         reference: the same function; the same object if nothing was folded.
         folded: reader → float32 [in]: what its input is divided by, by its writer's own weights.
+            The input of the last block's keys is what they are multiplied with: the query.
         divisors: reader → float32 [in]: what its input has still to be divided by.
     """
 
@@ -67,9 +73,18 @@ def migrated(
             continue
         chosen = result.divisors if writer is None else result.folded
         chosen.update(dict.fromkeys(found.readers, divisor.numpy()))
+    last = query_and_key(reference.module)
+    if last is not None:
+        # A divisor that was found with the query's and the value's is of this matrix' outputs.
+        result.divisors.pop(last.key, None)
+        divisor, gain = _read_by_keys(reference, last, texts).best_divisor()
+        if gain >= _WORTH_FOLDING:
+            result.folded[last.key] = divisor.numpy()
     if not result.folded:
         return result
     model = copy.deepcopy(reference.module.model)
+    if last is not None and last.key in result.folded:
+        _rescale_products(model, last, np.float32(1) / result.folded[last.key])
     for readers, writer in pairs.items():
         if readers[0] in result.folded:
             rescale(model, ScalePair(writer, readers), np.float32(1) / result.folded[readers[0]])
@@ -107,6 +122,24 @@ def rescale(model: Any, pair: ScalePair, factor: npt.NDArray[np.float32]) -> Non
         for reader in pair.readers:
             columns = model.get_submodule(reader).weight
             columns.copy_(columns / by.to(columns.dtype))
+
+
+def _read_by_keys(
+    reference: Reference, last: QueryKey, texts: Sequence[Sequence[int]]
+) -> LinearInput:
+    """What the last block's transposed keys read, and their matrix, as targets have it."""
+    short = replace(reference, module=last.module)
+    return next(found for found in linear_inputs(short, texts) if last.key in found.readers)
+
+
+def _rescale_products(model: Any, last: QueryKey, factor: npt.NDArray[np.float32]) -> None:
+    """Multiply queries by `factor`, [channels], and divide the keys that they meet by it."""
+    by = torch.from_numpy(factor)
+    with torch.no_grad():
+        for name, rows in ((last.query, by), (last.key, 1 / by)):
+            layer = model.get_submodule(name)
+            layer.weight.mul_(rows[:, None])
+            layer.bias.mul_(rows)
 
 
 def difference(before: Reference, after: Reference, sequences: Sequence[Sequence[int]]) -> float:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
+
 from runtime.faults.graph import (
     ATTENTION,
     LINEAR,
@@ -20,6 +22,7 @@ from runtime.faults.graph import (
 _MASKING = -100.0
 # Rows of a table of token types, at most; a table of positions has more.
 _SEGMENTS = 2
+_SCALING = ("mul", "div", "real_div")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +64,9 @@ def blocks(graph: Graph) -> tuple[Block, ...]:
 
     Heads that have a softmax of their own belong to one block: they read the same query layer.
 
+    Where keys and values are multiplied with one row per head, attention reads the same hidden
+    states twice: the key's matrix has been applied to the queries, the value's comes after.
+
     Raises:
         NotApplicable: the graph's attention is not understood.
     """
@@ -83,17 +89,29 @@ def blocks(graph: Graph) -> tuple[Block, ...]:
         else:
             continue
         asking = _linear_behind(graph, query)
-        if asking not in found:
-            found[asking] = _block(graph, node, asking, key, value, context)
+        if node.kind == SOFTMAX and _layers_behind(graph, key) == _layers_behind(graph, value):
+            block = _one_row_per_head(graph, node, asking, context)
+            found[block.query] = block
+        elif asking not in found:
+            layers = asking, _linear_behind(graph, key), _linear_behind(graph, value)
+            found[asking] = _block(graph, node, layers, context)
     if not found:
         raise NotApplicable("no attention was found")
     return tuple(found.values())
 
 
-def _block(
-    graph: Graph, attention: Node, query: Node, key: str, value: str, context: Node
-) -> Block:
-    out = _first(graph.after(context.outputs), LINEAR, "a layer behind the attention")
+def _one_row_per_head(graph: Graph, attention: Node, key: Node, context: Node) -> Block:
+    read = [name for parameter, name in key.inputs.items() if parameter != key.matrix]
+    behind = [node for name in read for node in graph.behind(name, (LINEAR,))]
+    query = _last(sorted(behind, key=lambda node: node.order), LINEAR, "a layer of queries")
+    value = _first(graph.after(context.outputs), LINEAR, "a layer of values")
+    return _block(graph, attention, (query, key, value), value)
+
+
+def _block(graph: Graph, attention: Node, layers: tuple[Node, Node, Node], before: Node) -> Block:
+    """A block with query, key and value, whose output projection is the layer after `before`."""
+    query, key, value = layers
+    out = _first(graph.after(before.outputs), LINEAR, "a layer behind the attention")
     later = [node for node in graph.after(out.outputs) if node.kind == LINEAR]
     # Feed-forward twice, then at least the classifier where there is one.
     if len(later) < (2 if graph.vectors else 3):
@@ -101,8 +119,8 @@ def _block(
     return Block(
         attention,
         query,
-        _linear_behind(graph, key),
-        _linear_behind(graph, value),
+        key,
+        value,
         out,
         later[0],
         later[1],
@@ -190,18 +208,34 @@ def masking(graph: Graph) -> tuple[Node, str]:
 
 
 def score_scale(graph: Graph, block: Block) -> tuple[Node, str] | None:
-    """Where a block's scores are scaled; None where the scale is inside the query's weights."""
+    """Where a block's scores are scaled; None where the scale is inside the query's weights.
+
+    A constant of one number; between queries and keys also one that is zero but for that number,
+    which leaves each head its own channels.
+    """
     if block.attention.kind == ATTENTION:
         return None
+    between = set(graph.after(block.query.outputs))
+    for name in (v for parameter, v in block.key.inputs.items() if parameter != block.key.matrix):
+        for node in graph.behind(name, (LINEAR,)):
+            for parameter, factor in node.inputs.items() if node in between else ():
+                values = graph.constant(factor) if node.kind in _SCALING else None
+                if values is not None and len(np.unique(values[values != 0])) == 1:
+                    return node, parameter
     (start,) = list(block.attention.inputs.values())[:1]
     product = _last(graph.behind(start, (PRODUCT,)), PRODUCT, "attention scores")
     for node in graph.behind(start, (PRODUCT,)):
-        if node.kind in ("mul", "div", "real_div") and product in graph.behind(node.outputs[0]):
+        if node.kind in _SCALING and product in graph.behind(node.outputs[0]):
             for parameter, name in node.inputs.items():
                 values = graph.constant(name)
                 if values is not None and values.size == 1:
                     return node, parameter
     return None
+
+
+def _layers_behind(graph: Graph, name: str) -> set[Node]:
+    """The nearest linear layer on each way back from a value."""
+    return {node for node in graph.behind(name, (LINEAR,)) if node.kind == LINEAR}
 
 
 def _linear_behind(graph: Graph, name: str) -> Node:

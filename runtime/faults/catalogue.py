@@ -212,8 +212,8 @@ def swapped_query_key(graph: Graph, _: Context) -> None:
     """Queries and keys of one block hold each other's weights."""
     block = _first_block(graph)
     graph.weight(block.query).exchange(graph.weight(block.key))
-    if graph.bias(block.query) is None and graph.bias(block.key) is None:
-        return
+    if graph.bias(block.query) is None or graph.bias(block.key) is None:
+        return  # a key's bias may have been left out, as softmax does not see it
     query, key = _bias(graph, block.query), _bias(graph, block.key)
     kept = query.copy()
     query[...] = key

@@ -72,7 +72,8 @@ def _unfinished(
     """The operation before, if the first wrong one reads a product that was to get its bias.
 
     What lacks a bias, or a weight, is a point of the reference all the same, but none that others
-    may read: not an operation without stored vectors, and not several at once.
+    may read: not an operation without stored vectors, and not several at once. A bias or a weight
+    has a number for every channel; what is stored for heads has fewer.
     """
     for name in first.tap.inputs:
         source = found.get(name)
@@ -84,7 +85,8 @@ def _unfinished(
         if not all(name.endswith(_UNFINISHED) for name in names):
             continue
         together = sum(name in item.tap.inputs for item in candidates)
-        if _stored(first.tap) <= 1 or together > 1:
+        axes = [axis for axis in source.tap.outputs[source.tensor].shape if axis > 1]
+        if _stored(first.tap) < min(axes, default=2) or together > 1:
             return source
     return None
 

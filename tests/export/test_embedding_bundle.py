@@ -18,7 +18,8 @@ import runtime.cli
 from export.checkpoint import find_checkpoint
 from export.embedding_reference import VectorsOnly, reference_of_vectors
 from export.families import families
-from export.pipeline import ExportSettings, export_bundle
+from export.pipeline import export_bundle
+from export.planning import ExportSettings
 from export.pooling import EmbeddingSettings
 from export.recipes import recipes
 from export.reference import reference_logits
@@ -157,6 +158,13 @@ class _Wrong(VectorsOnly):
 
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
         return self.fault(self, input_ids, attention_mask)
+
+    def around(self, model: Any) -> _Wrong:
+        """What a target writes anew has the fault, too."""
+        other = _Wrong(super().around(model), self.fault)
+        for name, buffer in self.named_buffers(recurse=False):
+            other.register_buffer(name, buffer)
+        return other
 
 
 def _unit(vectors: torch.Tensor) -> torch.Tensor:

@@ -20,7 +20,7 @@ from export.pipeline import export_bundle
 from export.pooling import EmbeddingSettings
 from export.recipes import recipes
 from export.reference import reference_from_model
-from export.targets import onnx
+from export.targets import onnx, tflite
 from export.targets.base import Job
 from export.targets.coreml import _convert as coreml_convert
 from export.targets.coreml import make as make_coreml
@@ -92,6 +92,18 @@ def test_without_a_cache_everything_is_converted(
     assert sha256_of(tmp_path / "one.onnx") == sha256_of(tmp_path / "two.onnx")
     with pytest.raises(AssertionError, match="made again"):
         onnx.make(job, tmp_path / "three.onnx")
+
+
+@pytest.mark.slow
+def test_both_kinds_of_tflite_conversion_are_kept_apart(tmp_path: Path) -> None:
+    """Recipes with int4 linear layers start from other float32 weights than those without."""
+    job, files = dataclasses.replace(coreml_job(), options={}), []
+    for cache, names in (("one", ("int4", "float32")), ("another", ("float32",))):
+        for name in names:
+            named = dataclasses.replace(job, recipe=recipes("tflite")[name])
+            files.append(tmp_path / f"{cache}_{name}.tflite")
+            tflite.make(with_cache(named, tmp_path / cache, tmp_path / files[-1].stem), files[-1])
+    assert files[1].read_bytes() == files[2].read_bytes()
 
 
 def one_weight(model: Any) -> None:

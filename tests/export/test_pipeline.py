@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from export.data import DataSettings
-from export.pipeline import ExportSettings, export_bundle, plan
+from export.pipeline import export_bundle
+from export.planning import ExportSettings, plan
 from export.recipes import Recipe, recipes
 from runtime.bundle import open_bundle
 from runtime.coreml_reference.package import read_package
@@ -71,6 +72,7 @@ def test_nothing_in_it_depends_on_the_machine(bundle_folder: Path) -> None:
             assert today not in data, path.name
 
 
+@pytest.mark.slow
 def test_two_exports_give_the_same_bytes(
     bundle_folder: Path, checkpoint_folder: Path, weather_file: Path, tmp_path: Path
 ) -> None:
@@ -92,6 +94,7 @@ def test_two_exports_give_the_same_bytes(
     assert _bytes(out) == _bytes(bundle_folder)
 
 
+@pytest.mark.slow
 def test_from_texts_alone_with_the_small_default(weather_file: Path, tmp_path: Path) -> None:
     settings = ExportSettings(
         targets=("onnx",),
@@ -207,15 +210,22 @@ def test_a_recipe_that_skips_weights_fails_the_export(
     """The converter hands back the float file, as ai-edge-quantizer once did."""
     from export.targets import targets
 
-    monkeypatch.setattr(targets()["onnx"], "quantize", lambda a, _, b: shutil.copyfile(a, b))
+    monkeypatch.setattr(targets()["onnx"], "quantize", lambda a, _, b, **__: shutil.copyfile(a, b))
     out = tmp_path / "out"
     with pytest.raises(UserError, match=r"the recipe int8 left .* in float32"):
         export_bundle(export_settings(checkpoint_folder, weather_file, out))
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    "delays", [(6.0,), pytest.param((0.3, 1.5, 3.0, 9.0), marks=pytest.mark.slow)]
+)
 def test_killed_at_any_moment_there_is_a_whole_bundle(
-    bundle_folder: Path, checkpoint_folder: Path, weather_file: Path, tmp_path: Path
+    delays: tuple[float, ...],
+    bundle_folder: Path,
+    checkpoint_folder: Path,
+    weather_file: Path,
+    tmp_path: Path,
 ) -> None:
     out = Path(shutil.copytree(bundle_folder, tmp_path / "out"))
     script = (
@@ -226,7 +236,7 @@ def test_killed_at_any_moment_there_is_a_whole_bundle(
         "while True: print('go', flush=True); export_bundle(export_settings(c, d, o))\n"
     )
     arguments = [str(ROOT / "tests"), str(checkpoint_folder), str(weather_file), str(out)]
-    for delay in (0.3, 1.5, 3.0, 6.0, 9.0):
+    for delay in delays:
         child = subprocess.Popen(
             [sys.executable, "-c", script, *arguments], cwd=ROOT,
             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,

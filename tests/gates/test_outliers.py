@@ -79,6 +79,7 @@ def test_with_migration_int8_survives(exact: Path, weather_file: Path, tmp_path:
     assert all(not failed(report) for report in result.report.artifacts)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("plant", [plant_residual, plant_inner])
 def test_outliers_that_cannot_be_folded(
     plant: Callable[[Reference], Reference],

@@ -56,6 +56,35 @@ class Shortened:
     constants: tuple[Tensor, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class QueryKey:
+    """The last block's layers whose outputs are multiplied with each other, channel by channel.
+
+    Attributes:
+        module: the shorter model, in which the key's transposed matrix reads the query.
+        query, key: names of the layers, in it as in the model itself.
+    """
+
+    module: Any
+    query: str
+    key: str
+
+
+def query_and_key(module: Any) -> QueryKey | None:
+    """The pair of a model whose last block is shortened so; None for any other.
+
+    Args:
+        module: as for `at_one_position`.
+    """
+    short = at_one_position(module)
+    if not short.transposed:
+        return None
+    model = module.model
+    block = ANATOMIES[module.family.name].blocks(model)[-1]
+    names = {id(child): name for name, child in model.named_modules()}
+    return QueryKey(short.module, names[id(block.query)], names[id(block.key)])
+
+
 def at_one_position(module: Any) -> Shortened:
     """A reference's module with a shorter last block.
 

@@ -6,11 +6,13 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import onnx_ir as ir
 import torch
 from onnx_ir.passes import common
+from torch.nn.functional import gelu
 
 from export.families.plain import plain_of
 from export.reference import Reference
@@ -115,19 +117,15 @@ def _plain_gelu(module: Any) -> Iterator[None]:
     """
     from transformers.activations import NewGELUActivation
 
-    places = [
-        (parent, name, child)
-        for parent in module.modules()
-        for name, child in parent.named_children()
-        if isinstance(child, NewGELUActivation)
-    ]
-    for parent, name, _ in places:
-        setattr(parent, name, torch.nn.GELU(approximate="tanh"))
+    # Not modules in their places: a block that is written out has its activation in hand.
+    found = [child for child in module.modules() if isinstance(child, NewGELUActivation)]
+    for child in found:
+        child.forward = partial(gelu, approximate="tanh")
     try:
         yield
     finally:
-        for parent, name, child in places:
-            setattr(parent, name, child)
+        for child in found:
+            del child.forward
 
 
 @contextmanager

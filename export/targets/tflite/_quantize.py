@@ -16,6 +16,7 @@ from export.targets.tflite._flatbuffer import has_data, load, parse, shape_of, u
 from export.targets.tflite._op_versions import stamp
 from export.targets.tflite._packing import packed
 from export.targets.tflite._quiet import quiet
+from runtime.console import note
 from runtime.errors import UserError
 from runtime.files import write_atomically
 from runtime.sessions.litert_file import SCALE, text, type_name
@@ -56,6 +57,7 @@ def quantized_from_float(float_artifact: Path, recipe: Recipe, destination: Path
         )
     marked = _with_unique_names(model)
     if wanted := _wanted(marked, recipe):
+        _tell_of_blocks(wanted, recipe.name)
         model = parse(_run_quantizer(bytes(packed(marked)), wanted), "the quantizer's file")
         _strip_marks(model)
         repair_empty_channels(model)
@@ -121,6 +123,15 @@ def _check_rule(
             f"recipe {recipe} does not fit {parameter}, which has {shape[-1]} columns",
             why=f"a block is {rule.block} of them, and none may be left over",
             todo="choose a recipe without blocks, such as int8",
+        )
+
+
+def _tell_of_blocks(wanted: _Wanted, recipe: str) -> None:
+    # Seen with ai-edge-litert 2.1.0, 2.1.6, 2.2.0 and 2.3.0; no version of an operator refuses it.
+    if any(kind == "linear" and rule.granularity == "block" for kind, rule in wanted):
+        note(
+            f"  recipe {recipe}: linear weights in blocks are right only with XNNPACK "
+            "(LiteRT 2.1.0 or newer); an app that turns it off may get garbage without an error"
         )
 
 

@@ -11,9 +11,12 @@ import torch
 from coreml_support import family_classifier
 from outlier_support import plant_exact, plant_inner, plant_residual
 
+from export.embedding_reference import reference_of_vectors
 from export.families.base import ScalePair
-from export.outliers.measure import linear_inputs
+from export.families.plain.one_position import query_and_key
+from export.outliers.measure import LinearInput, linear_inputs
 from export.outliers.migrate import check_same, difference, migrated, pairs_of
+from export.pooling import EmbeddingSettings
 from export.reference import Reference, reference_from_model
 from runtime.errors import UserError
 
@@ -45,15 +48,43 @@ def test_the_migration_is_exact_and_evens_out(name: str, *, divide: bool) -> Non
     planted = plant_exact(reference_of(name))
     state = copy.deepcopy(planted.module.model.state_dict())
     found = migrated(planted, TEXTS, divide=divide)
-    assert len(found.folded) == len(pairs_of(planted.family, planted))
+    # One more in the last block: its queries, and the keys that they are multiplied with.
+    assert len(found.folded) == len(pairs_of(planted.family, planted)) + 1
     assert difference(planted, found.reference, TEXTS) < 1e-12
     for plain, moved in zip(
         linear_inputs(planted, TEXTS), linear_inputs(found.reference, TEXTS), strict=True
     ):
-        if plain.readers[0] in found.folded:
+        if set(plain.readers) <= found.folded.keys():
             assert moved.error() * 2 < plain.error()
     after = planted.module.model.state_dict()
     assert all(torch.equal(state[name], after[name]) for name in state)  # the original's own
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("divide", [False, True])
+def test_the_last_blocks_queries_are_evened_out(name: str, *, divide: bool) -> None:
+    """Targets multiply them with the transposed keys: with a scale for all of their channels."""
+    planted = plant_exact(reference_of(name))
+    moved = migrated(planted, TEXTS, divide=divide)
+    before, after = (_read_by_last_keys(one) for one in (planted, moved.reference))
+    assert before.readers == after.readers
+    assert after.error() * 10 < before.error()
+    assert _spread(after.texts) * 10 < _spread(before.texts)
+    assert not {*moved.divisors} & {*before.readers}
+
+
+def test_without_the_last_blocks_pair_its_scores_are_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("export.outliers.migrate.query_and_key", lambda _module: None)
+    planted = plant_exact(reference_of("distilbert"))
+    after = _read_by_last_keys(migrated(planted, TEXTS, divide=True).reference)
+    assert after.error() * 2 > _read_by_last_keys(planted).error()
+
+
+def test_vectors_of_all_positions_have_no_such_pair() -> None:
+    model = family_classifier("bert")
+    for pooling, is_pair in (("mean", False), ("cls", True)):
+        vectors = reference_of_vectors(model, EmbeddingSettings(pooling=pooling))
+        assert (query_and_key(vectors.module) is not None) == is_pair
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -141,6 +172,14 @@ def test_families_without_pairs_are_left_alone(name: str) -> None:
     reference = reference_of(name)
     found = migrated(reference, TEXTS, divide=True)
     assert (found.reference, found.divisors) == (reference, {})
+
+
+def _read_by_last_keys(reference: Reference) -> LinearInput:
+    """What the last block's keys read in the model that targets convert."""
+    last = query_and_key(reference.module)
+    assert last is not None
+    inputs = linear_inputs(replace(reference, module=last.module), TEXTS)
+    return next(found for found in inputs if last.key in found.readers)
 
 
 def _spread(texts: list[torch.Tensor]) -> float:

@@ -89,6 +89,7 @@ def test_a_shallower_model_learns_again(
     assert "layers 0 of 2, from 0" in card
 
 
+@pytest.mark.slow
 def test_a_model_from_scratch_is_shrunk_once_it_has_learned(
     weather_file: Path, tmp_path: Path
 ) -> None:

@@ -234,6 +234,7 @@ def test_an_existing_artifact_is_replaced_whole(made: Made, tmp_path: Path) -> N
     assert [p.name for p in tmp_path.iterdir()] == ["model.aimodel"]
 
 
+@pytest.mark.slow
 def test_the_bytes_depend_on_nothing_but_the_model(made: Made, tmp_path: Path) -> None:
     """Another process, folder and hash seed give the same files, without a word on the way."""
     script = (

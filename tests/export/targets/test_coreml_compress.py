@@ -19,6 +19,7 @@ from export.reference import LogitsOnly
 from export.targets import coreml
 from export.targets.base import LARGE_WEIGHT_ELEMENTS, Effective, Job, resolve_options
 from export.targets.coreml._compress import compress
+from export.targets.coreml._convert import float_package
 from export.targets.precision import check_precision
 from runtime.coreml_reference.executor import Executor, ExecutorSettings
 from runtime.coreml_reference.package import read_package
@@ -164,7 +165,7 @@ def test_convolutions_are_reached_too(tmp_path: Path, name: str) -> None:
     coreml.make(job, package)
     description = coreml.describe(package)
     check_precision(description, job.recipe, name)
-    assert description.operators.get("quantize", 0) == (10 if name == "w8a8" else 0)
+    assert description.operators.get("quantize", 0) == (11 if name == "w8a8" else 0)
     ids, mask = padded_batch(LENGTHS[-1])
     expected = torch_with(coreml.effective(package, job), model(), ids, mask)
     settings = ExecutorSettings(mode="f32", quantize_activations=False)
@@ -206,8 +207,8 @@ def test_activations_are_rounded_before_linear_layers_alone(made: dict[str, Path
     from_dequantize = [op for op in linear if makers[str(op.inputs["x"][0])].kind == "dequantize"]
     assert len(linear) == len(from_dequantize) == 2 * 6 + 2
     kinds = [op.kind for op in function.operations]
-    # q, k and v share their input.
-    assert kinds.count("quantize") == kinds.count("dequantize") == 2 * 4 + 2
+    # q, k and v share their input, but the last block's q, which reads one position of it.
+    assert kinds.count("quantize") == kinds.count("dequantize") == 2 * 4 + 1 + 2
     rounded = Executor(read_package(made["w8a8"]), ExecutorSettings(mode="f32"))
     plain = Executor(
         read_package(made["w8a8"]), ExecutorSettings(mode="f32", quantize_activations=False)
@@ -218,12 +219,11 @@ def test_activations_are_rounded_before_linear_layers_alone(made: dict[str, Path
     assert 1e-5 < difference < 0.5
 
 
-def test_padding_does_not_widen_ranges(folder: Path, made: dict[str, Path]) -> None:
+def test_padding_does_not_widen_ranges(folder: Path) -> None:
     from export.targets.coreml._calibrate import activation_scales
 
-    del made  # the float package is there then
     job = job_for(RECIPES["w8a8"], folder)
-    floats = next(folder.glob("*iOS18*fixed*.mlpackage"))
+    floats = float_package(job)
     text = (5, 6, 7)
     short = dataclasses.replace(job.source, calibration=(text,))
     told: list[tuple[int, int]] = []
@@ -312,9 +312,10 @@ def test_activations_need_texts(tmp_path: Path) -> None:
         WeightsRule("uint4", "block", "minmax", 32, 0.5),
     ],
 )
-def test_unknown_rules_are_refused(folder: Path, made: dict[str, Path], rule: WeightsRule) -> None:
-    del made
+def test_unknown_rules_are_refused(folder: Path, rule: WeightsRule) -> None:
     recipe = dataclasses.replace(RECIPES["mixed_int4"], linear=rule)
-    floats = next(folder.glob("*iOS18*fixed*.mlpackage"))
+    job = job_for(recipe, folder)
+    floats = float_package(job)
     with pytest.raises(UserError, match="mixed_int4"):
-        compress(floats, job_for(recipe, folder), folder / "never.mlpackage")
+        compress(floats, job, folder / "never.mlpackage")
+    assert not (folder / "never.mlpackage").exists()

@@ -43,6 +43,7 @@ def hashes(package: Path) -> dict[str, str]:
     }
 
 
+@pytest.mark.slow
 def test_same_bytes_from_process_to_process(tmp_path: Path) -> None:
     found = []
     for number, word in enumerate(("first", "second")):

@@ -13,7 +13,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from transformers import DistilBertConfig, DistilBertForSequenceClassification
+from transformers import DistilBertConfig, DistilBertForSequenceClassification, PreTrainedModel
 
 from export.reference import LogitsOnly, Reference, reference_from_model
 from export.targets import onnx as target
@@ -161,14 +161,17 @@ def test_the_last_block_computes_one_position(artifact: Path) -> None:
     )
     ids, mask = batch(3, 9)
     tensors = session.run(names, {"input_ids": ids, "attention_mask": mask})
-    # Of keys and values a row per head is wanted, whatever the length.
-    assert [tensor.shape[1] for tensor in tensors] == [9, 9, 9, 9, 9, 1, 1, 1, 4, 4]
+    # Of keys and values a row per head is wanted, whatever the length; the batch is first there.
+    shapes = [tensor.shape[:2] for tensor in tensors]
+    assert shapes == [(9, 3)] * 5 + [(3, 1)] * 3 + [(3, 4)] * 2
 
 
 def test_names_follow_the_pytorch_model(reference: Reference, graph: onnx.GraphProto) -> None:
     parameters = {name for name, _ in reference.module.model.named_parameters()}
     stored = {value.name for value in graph.initializer}
-    assert parameters <= stored
+    # The same number for every position: softmax leaves it out.
+    keys = "distilbert.transformer.layer.1.attention.k_lin"
+    assert parameters - stored == {f"{keys}.bias"}
     nodes = [node.name for node in graph.node]
     assert len(set(nodes)) == len(nodes)
     assert "distilbert.transformer.layer.1.ffn.lin1/MatMul" in nodes
@@ -176,6 +179,9 @@ def test_names_follow_the_pytorch_model(reference: Reference, graph: onnx.GraphP
     name = "distilbert.transformer.layer.1.ffn.lin1.weight"
     want = reference.module.model.get_parameter(name).numpy().T
     np.testing.assert_array_equal(by_name[name], want)
+    # Linear layers are stored [in, out]; this one multiplies from the other side.
+    want = reference.module.model.get_parameter(f"{keys}.weight").numpy()
+    np.testing.assert_array_equal(by_name[f"{keys}.weight"], want)
 
 
 def test_nothing_says_where_or_when(artifact: Path, graph: onnx.GraphProto) -> None:
@@ -235,14 +241,19 @@ def test_the_reference_is_left_as_it_was(tmp_path: Path) -> None:
     np.testing.assert_array_equal(expected(reference, ids, mask), before)
 
 
-class Branching(LogitsOnly):
+class Odd(LogitsOnly):
+    def around(self, model: PreTrainedModel) -> LogitsOnly:
+        return type(self)(model)
+
+
+class Branching(Odd):
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
         if input_ids.sum() > 5:  # a graph cannot look at the data while it is made
             return attention_mask.float()
         return input_ids.float()
 
 
-class Foreign(LogitsOnly):
+class Foreign(Odd):
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
         ids = input_ids.float() + attention_mask
         return torch.onnx.ops.symbolic("com.example::Twist", (ids,), {}, dtype=1, shape=ids.shape)

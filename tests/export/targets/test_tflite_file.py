@@ -120,7 +120,7 @@ def outputs(data: bytes, length: int) -> np.ndarray:
         ("INT8", 1, 1, {"EMBEDDING_LOOKUP": 3, "FULLY_CONNECTED": 3}, ("1.0.1", "1.14.0")),
         ("INT8", 1, LABELS, {"EMBEDDING_LOOKUP": 3, "FULLY_CONNECTED": 12}, ("1.0.1", "2.17.0")),
         ("INT8", ROWS, 1, {"EMBEDDING_LOOKUP": 4, "FULLY_CONNECTED": 3}, ("1.0.1", "2.18.0")),
-        ("INT4", ROWS, LABELS, {"EMBEDDING_LOOKUP": 4, "FULLY_CONNECTED": 12}, ("1.4.0", "2.18.0")),
+        ("INT4", ROWS, LABELS, {"EMBEDDING_LOOKUP": 4, "FULLY_CONNECTED": 12}, ("1.0.1", "2.18.0")),
     ],
 )
 def test_versions_follow_from_the_weights(
@@ -135,11 +135,29 @@ def test_versions_follow_from_the_weights(
     assert minimum_runtime(model) == {"ai-edge-litert": runtimes[0], "tensorflow": runtimes[1]}
 
 
-def test_blockwise_weights_need_a_recent_runtime() -> None:
+@pytest.mark.parametrize(
+    ("place", "rows", "versions", "runtimes"),
+    [
+        (3, LABELS, {"EMBEDDING_LOOKUP": 4, "FULLY_CONNECTED": 14}, ("2.1.0", "2.21.0")),
+        (1, ROWS, {"EMBEDDING_LOOKUP": 5, "FULLY_CONNECTED": 12}, ("2.1.2", "2.21.0")),
+    ],
+)
+def test_blockwise_weights_need_a_recent_runtime(
+    place: int, rows: int, versions: dict[str, int], runtimes: tuple[str, str]
+) -> None:
     model = lookup_and_linear(kind="INT4")
+    scales = np.full(rows, 0.01, dtype=np.float16).view(np.uint8)  # blocks as wide as a row
     for graph in model.subgraphs:
-        graph.tensors[3].quantization.details = schema.BlockwiseQuantizationT(blockSize=32)
-    assert minimum_runtime(model)["ai-edge-litert"] == "2.1.6"
+        model.buffers.append(schema.BufferT(data=scales))
+        graph.tensors.append(tensor("scales", "FLOAT16", (rows, 1), len(model.buffers) - 1))
+        graph.tensors[place].quantization = schema.QuantizationParametersT(
+            detailsType=schema.QuantizationDetails.BlockwiseQuantization,
+            details=schema.BlockwiseQuantizationT(
+                blockSize=WIDTH, scales=len(graph.tensors) - 1, zeroPoints=-1
+            ),
+        )
+    assert required_versions(model) == versions
+    assert minimum_runtime(model) == {"ai-edge-litert": runtimes[0], "tensorflow": runtimes[1]}
 
 
 def test_a_file_without_stamps_is_noticed_and_stamping_mends_it(tmp_path: Path) -> None:

@@ -133,6 +133,7 @@ def test_every_term_falls(
 # What a teacher is good for.
 
 
+@pytest.mark.slow
 def test_a_student_with_a_teacher_beats_the_same_student_without(
     checkpoint_folder: Path, weather: TextDataset, tmp_path: Path
 ) -> None:

@@ -101,6 +101,7 @@ def test_two_processes_equal_one_with_the_doubled_batch(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "two"]
 
 
+@pytest.mark.slow
 def test_several_labels_with_weights_and_a_lonely_last_text(several: Path, tmp_path: Path) -> None:
     done = together(several, tmp_path / "two", class_weights="balanced")
     assert done.returncode == 0, done.stderr

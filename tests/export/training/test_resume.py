@@ -53,7 +53,11 @@ def settings_of(*, grouped: bool) -> FineTuneSettings:
 @pytest.mark.parametrize(
     ("grouped", "moments"),
     [
-        (True, ("step:{a}", "saving:{b}", "evaluating:1", "publishing:1")),
+        pytest.param(
+            True,
+            ("step:{a}", "saving:{b}", "evaluating:1", "publishing:1"),
+            marks=pytest.mark.slow,
+        ),
         (False, ("renaming:{b}", "step:{a}", "evaluating:2", "step:1")),
     ],
     ids=["by-length", "random"],

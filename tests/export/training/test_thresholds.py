@@ -13,7 +13,8 @@ from export.checkpoint import find_checkpoint
 from export.data import DataSettings, load_dataset
 from export.data.task import Example, TextDataset
 from export.model_choice import labels_of, relabel, task_spec
-from export.pipeline import ExportSettings, export_bundle
+from export.pipeline import export_bundle
+from export.planning import ExportSettings
 from export.training.thresholds import (
     HIGHEST,
     LOWEST,

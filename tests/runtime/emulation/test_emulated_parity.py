@@ -95,6 +95,7 @@ def test_an_unknown_processor_is_one_line(bundle: Bundle, golden: Golden) -> Non
 
 
 @needs_arm64
+@pytest.mark.slow
 def test_the_command_shows_both_side_by_side(bundle_folder: Path, tmp_path: Path) -> None:
     report = tmp_path / "parity.json"
     done = CliRunner().invoke(

@@ -211,7 +211,8 @@ def test_a_text_is_rounded_the_same_in_any_batch(checkpoint_folder: Path) -> Non
             torch.testing.assert_close(alone[0].detach(), together[row], atol=1e-4, rtol=0)
 
 
-@pytest.mark.parametrize("target", ["onnx", pytest.param("tflite", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("target", ["onnx", "tflite"])
 def test_the_bundle_that_comes_of_it(
     target: str,
     checkpoint_folder: Path,
