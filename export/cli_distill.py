@@ -22,7 +22,6 @@ from runtime.errors import UserError
 if TYPE_CHECKING:
     from export.training.distill.settings import DistillSettings
 
-_LESSON = "Lesson"
 _SAMPLE = "sample:sentiment"
 # The teacher's answers, so that it is asked once per text whatever is tried with them.
 _CACHE = Path("build/teacher-answers")
@@ -54,7 +53,7 @@ def distill(
         typer.Option(
             help="task: a fine-tuned teacher's answers. general: language, by hidden words, from a "
             "teacher that was only pre-trained.",
-            rich_help_panel=_LESSON,
+            rich_help_panel=options.LESSON,
         ),
     ] = LessonKind.TASK,
     student: Annotated[
@@ -63,49 +62,47 @@ def distill(
             help="from-teacher (half of its layers; a BERT gives a DistilBERT), same-family (half "
             "of its layers), small or small:FAMILY (new, with the teacher's tokenizer), a folder "
             "or a hub name.",
-            rich_help_panel=_LESSON,
+            rich_help_panel=options.LESSON,
         ),
     ] = "from-teacher",
     layers: Annotated[
         str,
         typer.Option(
             help="Which of the teacher's layers the student gets, from 0: 0,2,4.",
-            rich_help_panel=_LESSON,
+            rich_help_panel=options.LESSON,
         ),
     ] = "",
     texts: Annotated[
         Path | None,
         typer.Option(help="Texts without labels, one a line, to learn from as well."),
     ] = None,
-    temperature: Annotated[
-        float, typer.Option(help="Of the soft targets.", rich_help_panel=_LESSON)
-    ] = 2.0,
+    temperature: options.Temperature = 2.0,
     alpha: Annotated[
         float,
         typer.Option(
             min=0.0,
             max=1.0,
             help="task: weight of the teacher's answers; the labels have the rest.",
-            rich_help_panel=_LESSON,
+            rich_help_panel=options.LESSON,
         ),
     ] = 0.5,
     alpha_ce: Annotated[
         float,
-        typer.Option(help="general: weight of the soft targets.", rich_help_panel=_LESSON),
+        typer.Option(help="general: weight of the soft targets.", rich_help_panel=options.LESSON),
     ] = 5.0,
     alpha_mlm: Annotated[
         float,
-        typer.Option(help="general: weight of the hidden words.", rich_help_panel=_LESSON),
+        typer.Option(help="general: weight of the hidden words.", rich_help_panel=options.LESSON),
     ] = 2.0,
     alpha_cos: Annotated[
         float,
-        typer.Option(help="general: weight of the hidden states.", rich_help_panel=_LESSON),
+        typer.Option(help="general: weight of the hidden states.", rich_help_panel=options.LESSON),
     ] = 1.0,
     soft_on: Annotated[
         Positions,
         typer.Option(
             help="general: compare the soft targets at all tokens or at the hidden ones.",
-            rich_help_panel=_LESSON,
+            rich_help_panel=options.LESSON,
         ),
     ] = Positions.ALL,
     data: Annotated[

@@ -17,6 +17,7 @@ from runtime.errors import UserError
 
 DATA, MODEL, TRAINING, SHRINKING = "Data", "Model", "Training", "A smaller model"
 SEARCH = "A search for the best recipe"
+LESSON = "Lesson"
 BASELINES: tuple[BaselineName, ...] = ("bag_of_words", "lstm")
 
 
@@ -226,6 +227,8 @@ MaxFlips = Annotated[
         rich_help_panel=SEARCH,
     ),
 ]
+
+Temperature = Annotated[float, typer.Option(help="Of the soft targets.", rich_help_panel=LESSON)]
 
 
 def data_settings(

@@ -14,7 +14,6 @@ from export.settings import DEFAULT_MAX_LENGTH, FineTuneSettings, RunOptions
 from runtime.cli_support import program
 from runtime.console import out
 
-_LESSON = "Lesson"
 # The float model's answers, so that it is asked once per text whatever is tried.
 _CACHE = Path("build/teacher-answers")
 
@@ -27,7 +26,7 @@ def tune_quantized(
         "build/tuned"
     ),
     steps: Annotated[
-        int, typer.Option(min=1, help="Of the optimiser, in all.", rich_help_panel=_LESSON)
+        int, typer.Option(min=1, help="Of the optimiser, in all.", rich_help_panel=options.LESSON)
     ] = 300,
     alpha: Annotated[
         float,
@@ -35,18 +34,16 @@ def tune_quantized(
             min=0.0,
             max=1.0,
             help="Weight of the float model's answers; the labels have the rest.",
-            rich_help_panel=_LESSON,
+            rich_help_panel=options.LESSON,
         ),
     ] = 0.9,
-    temperature: Annotated[
-        float, typer.Option(help="Of the soft targets.", rich_help_panel=_LESSON)
-    ] = 2.0,
+    temperature: options.Temperature = 2.0,
     limit: Annotated[
         int,
         typer.Option(
             min=1,
             help="Most texts of the validation and of the test split.",
-            rich_help_panel=_LESSON,
+            rich_help_panel=options.LESSON,
         ),
     ] = 2000,
     data: options.Data = "sample:sentiment",

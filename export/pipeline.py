@@ -25,6 +25,7 @@ from export.golden_writer import choose_validation, golden_from_reference, with_
 from export.model_choice import checkpoint_folder, choose, labels_of, relabel, task_spec
 from export.planning import ExportSettings, is_bundle, plan
 from export.publish import publish_folder, staging_folder
+from export.recipes.sizes import CALIBRATION_TEXTS
 from export.reference import Reference, reference_from_model
 from export.reference_trace import write_reference_trace
 from export.search.find import find_recipe
@@ -48,9 +49,6 @@ from runtime.golden import BOUNDARY, Golden
 from runtime.manifest import Manifest, TaskSpec, TokenizerSpec
 from runtime.parity.judge import ParityReport
 from runtime.tokenizer import TextTokenizer
-
-# Texts that recipes with quantized activations see; more moved no range on the sample.
-_CALIBRATION_TEXTS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,5 +277,5 @@ def _license(settings: ExportSettings) -> str:
 
 def _calibration(dataset: TextDataset, tokenizer: TextTokenizer) -> tuple[tuple[int, ...], ...]:
     """Training texts, so that the gate's own texts play no part in what is gated."""
-    examples = choose_validation(dataset.splits["train"], _CALIBRATION_TEXTS)
+    examples = choose_validation(dataset.splits["train"], CALIBRATION_TEXTS)
     return tuple(tuple(tokenizer.ids(example.text)) for example in examples)

@@ -10,9 +10,10 @@ from typing import Any
 from export.families.plain.one_position import at_one_position
 from export.outliers.migrate import Migrated, migrated
 from export.recipes import Recipe, WeightsRule
+from export.recipes.sizes import LARGE_WEIGHT_ELEMENTS
 from export.reference import Reference
 from export.rounding.model import SEARCHED, is_rounded, rounded
-from export.targets.base import LARGE_WEIGHT_ELEMENTS, Job, Source
+from export.targets.base import Job, Source
 from export.training.quantized.on_grid import lies_on_grid
 from runtime.console import progress_bar, stage
 
@@ -50,17 +51,9 @@ def prepared_job(
         return Job(source, by_magnitude(recipe), options, scratch)
     moved = moved_outliers(source, recipe.outliers, prepared)
     job = Job(replace(source, reference=moved.reference), recipe, options, scratch, moved.divisors)
-    if moved.folded:
-        # Other weights: float conversions are not shared with recipes that keep the model's own.
-        job = replace(job, scratch=_within(job.scratch, f"outliers_{recipe.outliers}"))
     if is_rounded(recipe):
         reference = _rounded(job, prepared)
-        job = replace(
-            job,
-            source=replace(source, reference=reference),
-            recipe=by_magnitude(recipe),
-            scratch=_within(job.scratch, f"rounded_{recipe.name}"),
-        )
+        job = replace(job, source=replace(source, reference=reference), recipe=by_magnitude(recipe))
     return job
 
 
@@ -113,9 +106,3 @@ def _rounded(job: Job, prepared: Prepared) -> Reference:
                 progress=progress,
             )
     return prepared.rounded[key]
-
-
-def _within(folder: Path, name: str) -> Path:
-    inner = folder / name
-    inner.mkdir(exist_ok=True)
-    return inner

@@ -14,6 +14,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 out = Console(highlight=False, width=None if sys.stdout.isatty() else 110)
 err = Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else 110)
 
+# How often a log, where no bar can be drawn, is told how far a long step is.
+_SECONDS_BETWEEN_LINES = 30.0
+
 
 @contextmanager
 def stage(text: str) -> Iterator[None]:
@@ -26,10 +29,13 @@ def stage(text: str) -> Iterator[None]:
 
 @contextmanager
 def progress_bar(text: str, *, done: int = 0) -> Iterator[Callable[[int, int], None]]:
-    """A bar on a terminal, nothing in a log. Yields a function of (done, total).
+    """A bar on a terminal, a line now and then in a log. Yields a function of (done, total).
 
     `done` was done before, and plays no part in the time left.
     """
+    if not err.is_terminal:
+        yield _lines(text)
+        return
     bar = Progress(
         TextColumn("  {task.description}"),
         BarColumn(),
@@ -37,11 +43,22 @@ def progress_bar(text: str, *, done: int = 0) -> Iterator[Callable[[int, int], N
         TimeRemainingColumn(),
         console=err,
         transient=True,
-        disable=not err.is_terminal,
     )
     with bar:
         task = bar.add_task(text, total=None, completed=done)
         yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _lines(text: str) -> Callable[[int, int], None]:
+    told = time.monotonic()
+
+    def tell(done: int, total: int) -> None:
+        nonlocal told
+        if (now := time.monotonic()) - told >= _SECONDS_BETWEEN_LINES:
+            told = now
+            note(f"  {text}: {done:,} of {total:,}")
+
+    return tell
 
 
 def note(text: str) -> None:

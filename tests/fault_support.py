@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from runtime.bundle import GOLDEN, PARITY, Bundle, open_bundle
+from runtime.bundle import GOLDEN, PARITY, Bundle, describe_artifact, open_bundle
 from runtime.faults import read_artifact
 from runtime.faults.catalogue import FAULTS, Context
 from runtime.faults.graph import Graph
@@ -25,6 +25,18 @@ def one_artifact(folder: Path, name: str) -> Bundle:
     only = tuple(a for a in bundle.manifest.artifacts if a.path == name)
     assert only, name
     return Bundle(bundle.path, replace(bundle.manifest, artifacts=only))
+
+
+def with_bytes(bundle: Bundle, folder: Path, name: str, content: bytes) -> Bundle:
+    """A copy of a bundle in which an artifact has other bytes, and the manifest says so."""
+    shutil.copytree(bundle.path, folder)
+    (folder / name).write_bytes(content)
+    size, sha256, _ = describe_artifact(folder, name)
+    artifacts = tuple(
+        replace(a, bytes=size, sha256=sha256) if a.path == name else a
+        for a in bundle.manifest.artifacts
+    )
+    return Bundle(folder, replace(bundle.manifest, artifacts=artifacts))
 
 
 def plant_in(folder: Path, name: str, plant: Plant | None) -> None:

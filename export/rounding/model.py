@@ -14,6 +14,7 @@ from export.recipes import Recipe, WeightsRule
 from export.reference import Reference
 from export.rounding.clip import clipped
 from export.rounding.gptq import compensated
+from export.rounding.gradients import gradient_moments
 from export.rounding.grid import Floats
 from export.rounding.moments import linear_layers, order_of_run, second_moments
 from runtime.errors import UserError
@@ -42,7 +43,8 @@ def rounded(
     """The model with every weight that the recipe has rounded by search on its grid.
 
     Linear layers are rounded in the order that they run, a block of the encoder at a time; each
-    block sees what those before it make of the texts.
+    block sees what those before it make of the texts. Embeddings come first, by what the outputs
+    make of their rows; without texts only their own error is looked at.
 
     Args:
         reference: it is not changed.
@@ -62,10 +64,11 @@ def rounded(
     after = reference.around(copy.deepcopy(reference.module.model))
     tables, layers = _tables(after, recipe, smallest), _layers(after, recipe, smallest)
     total, done = len(tables) + len(layers), 0
+    moved = [name for name, (_, rule) in tables.items() if rule.algorithm == "gptq"]
+    moments = gradient_moments(after, calibration, moved) if moved else {}
     for name, (table, rule) in tables.items():
-        table.weight.copy_(
-            torch.from_numpy(clipped(table.weight.numpy(), rule, None, name).dense())
-        )
+        found = _searched(table.weight.numpy(), rule, moments.get(name), f"{name}.weight")
+        table.weight.copy_(torch.from_numpy(found))
         done = _tell(progress, done, total)
     if layers and not calibration:
         raise UserError(
@@ -81,26 +84,23 @@ def rounded(
             divisor = divisors.get(name, np.ones(layer.in_features, np.float32))
             if f"{name}.weight" == transposed:
                 turned = np.ascontiguousarray(layer.weight.numpy().T)
-                found = clipped(turned, rule, None, transposed).dense().T
+                found = _searched(turned, rule, None, transposed).T
             else:
-                found = _searched(layer, rule, moments[name], divisor, name)
+                by = torch.from_numpy(1 / divisor)
+                weight, seen = layer.weight.numpy() * divisor, moments[name] * by * by[:, None]
+                # Divisors are powers of two: nothing is rounded.
+                found = _searched(weight, rule, seen, f"{name}.weight") / divisor
             layer.weight.copy_(torch.from_numpy(found))
             done = _tell(progress, done, total)
     return after
 
 
-def _searched(
-    layer: torch.nn.Linear, rule: WeightsRule, moments: torch.Tensor, divisor: Floats, name: str
-) -> Floats:
-    """A layer's weight, [out, in], on its grid once it is multiplied by the divisor."""
-    weight = layer.weight.numpy() * divisor
-    by = torch.from_numpy(1 / divisor)
-    moments = moments * by * by[:, None]
-    grid = clipped(weight, rule, moments.diagonal().numpy(), f"{name}.weight")
-    if rule.algorithm == "gptq":
+def _searched(weight: Floats, rule: WeightsRule, moments: torch.Tensor | None, name: str) -> Floats:
+    """A weight, [rows, columns], on its grid; without moments its own error is made small."""
+    grid = clipped(weight, rule, None if moments is None else moments.diagonal().numpy(), name)
+    if rule.algorithm == "gptq" and moments is not None:
         grid = compensated(weight, grid, moments)
-    # Divisors are powers of two: nothing is rounded.
-    return grid.dense() / divisor
+    return grid.dense()
 
 
 def _tables(
@@ -111,7 +111,7 @@ def _tables(
     for path, module in model.named_modules():
         rule = recipe.rule_for(f"{path}.weight", "embedding")
         if isinstance(module, torch.nn.Embedding) and _applies(module.weight, rule, smallest):
-            found[f"{path}.weight"] = module, rule
+            found[path] = module, rule
     return found
 
 

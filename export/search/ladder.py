@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from export.recipes import Recipe, WeightsRule
-from export.targets.base import LARGE_WEIGHT_ELEMENTS, Description
+from export.recipes.sizes import LARGE_WEIGHT_ELEMENTS
+from export.targets.base import Description
 from export.targets.precision import parameter_of
 
 if TYPE_CHECKING:

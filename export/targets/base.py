@@ -20,10 +20,6 @@ if TYPE_CHECKING:
     from export.recipes import Recipe
     from export.reference import Reference
 
-# A float weight above this number of elements is worth a recipe's attention; biases,
-# LayerNorm's vectors and a classifier of a few labels are below it.
-LARGE_WEIGHT_ELEMENTS = 4_096
-
 
 @dataclass(frozen=True, slots=True)
 class WeightInfo:

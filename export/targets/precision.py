@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from export.recipes import Recipe, WeightsRule
-from export.targets.base import LARGE_WEIGHT_ELEMENTS, Description, WeightInfo
+from export.recipes.sizes import LARGE_WEIGHT_ELEMENTS
+from export.targets.base import Description, WeightInfo
 from runtime.constants_digest import REST_ROLE
 from runtime.errors import UserError
 from runtime.manifest import StoredWeight, WeightsSummary

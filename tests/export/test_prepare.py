@@ -12,6 +12,7 @@ import pytest
 import torch
 from outlier_support import plant_residual
 
+from export.float_cache import conversion_request
 from export.pipeline import export_bundle
 from export.prepare import Prepared, by_magnitude, prepared_job
 from export.recipes import Recipe, WeightsRule, recipes
@@ -47,8 +48,10 @@ def searched(name: str = "int8", **values: Any) -> Recipe:
 def test_targets_are_told_to_store_what_they_get(tmp_path: Path) -> None:
     source, recipe = source_of(seeded_classifier(3)), searched()
     job = prepared_job(source, recipe, {}, tmp_path, Prepared())
-    assert job.recipe == by_magnitude(recipe) == recipes("onnx")["int8"]
-    assert job.scratch != tmp_path, "float conversions of other weights lie elsewhere"
+    assert job.recipe == by_magnitude(recipe) == by_magnitude(recipes("onnx")["int8"])
+    assert conversion_request(job, {}) != conversion_request(replace(job, source=source), {}), (
+        "float conversions of other weights are others"
+    )
     assert job.source.reference is not source.reference
     weights = job.source.reference.module.model.state_dict()
     key = "distilbert.transformer.layer.0.ffn.lin1.weight"
@@ -56,7 +59,7 @@ def test_targets_are_told_to_store_what_they_get(tmp_path: Path) -> None:
 
 
 def test_a_recipe_without_a_search_gets_the_model_itself(tmp_path: Path) -> None:
-    source, recipe = source_of(seeded_classifier(3)), recipes("onnx")["int8"]
+    source, recipe = source_of(seeded_classifier(3)), by_magnitude(recipes("onnx")["int8"])
     job = prepared_job(source, recipe, {}, tmp_path, Prepared())
     assert (job.source, job.recipe, job.scratch) == (source, recipe, tmp_path)
 

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from runtime.cli_support import program
-from runtime.console import megabytes
+from runtime.console import megabytes, progress_bar
 from runtime.errors import MissingExtraError, UserError
 
 
@@ -39,3 +39,14 @@ runpy.run_module({package!r}, run_name="__main__", alter_sys=True)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == f"python -m {package}"
+
+
+def test_a_log_is_told_now_and_then(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock = iter([0.0, 10.0, 31.0, 32.0, 62.0])
+    monkeypatch.setattr("runtime.console.time.monotonic", lambda: next(clock))
+    with progress_bar("judging") as progress:
+        for done in (1, 1_200, 1_201, 2_400):
+            progress(done, 5_000)
+    assert capsys.readouterr().err == "  judging: 1,200 of 5,000\n  judging: 2,400 of 5,000\n"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from export.recipes import Recipe, WeightsRule
-from export.targets.base import LARGE_WEIGHT_ELEMENTS
+from export.recipes.sizes import LARGE_WEIGHT_ELEMENTS
 from runtime.errors import UserError
 
 # (precision, granularity, algorithm, sparse) → lowest iOS release whose operations can express it.

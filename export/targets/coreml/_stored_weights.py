@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from export.recipes import Recipe, WeightsRule
-from export.targets.base import LARGE_WEIGHT_ELEMENTS, Job
+from export.recipes.sizes import LARGE_WEIGHT_ELEMENTS
+from export.targets.base import Job
 from export.targets.coreml._stored_codes import Fault, affine_fault, mask_fault, palette_fault
 from runtime.coreml_reference.program import Package
 from runtime.coreml_reference.weights import MINIMUM_ELEMENTS, StoredWeight, stored_weights

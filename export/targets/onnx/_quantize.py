@@ -25,7 +25,7 @@ import onnx_ir as ir
 from onnx_ir.passes import common
 
 from export.recipes import Recipe, WeightsRule
-from export.targets.base import LARGE_WEIGHT_ELEMENTS
+from export.recipes.sizes import LARGE_WEIGHT_ELEMENTS, ONNX_SMALLEST_AXIS
 from export.targets.onnx._edit import constant_of, new_constant, new_node
 from export.targets.onnx._int4 import int4_matrix, int4_rows
 from export.targets.onnx._int8 import int8_matrix, int8_rows
@@ -33,7 +33,6 @@ from export.targets.onnx._rules import check_rule, check_rules
 
 # Below this many rows or columns (a classifier of a few labels) the extra operators cost more than
 # integers save, unless the weight is large all the same.
-_SMALLEST_AXIS = 16
 
 # Operator → where its weight is.
 _LINEAR, _LOOKUPS = {"MatMul": 1, "Gemm": 1}, {"Gather": 0, "Slice": 0}
@@ -92,7 +91,7 @@ def _fits(node: ir.Node, place: int) -> bool:
     weight = constant_of(node.inputs[place])
     if weight is None or weight.dtype != np.float32 or weight.ndim < 2:
         return False
-    if min(weight.shape[-2:]) < _SMALLEST_AXIS and weight.size < LARGE_WEIGHT_ELEMENTS:
+    if min(weight.shape[-2:]) < ONNX_SMALLEST_AXIS and weight.size < LARGE_WEIGHT_ELEMENTS:
         return False
     get = node.attributes
     if node.op_type == "MatMul":

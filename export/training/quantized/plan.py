@@ -11,10 +11,10 @@ from torch import nn
 
 from export.families.plain.one_position import at_one_position
 from export.recipes import Recipe, WeightsRule
+from export.recipes.sizes import LARGE_WEIGHT_ELEMENTS
 from export.reference import LogitsOnly
 from export.rounding.grid import blocks_of, largest_code
 from export.training.quantized.runtimes import (
-    LARGE_WEIGHT_ELEMENTS,
     Arithmetic,
     Rounding,
     arithmetic_of,

@@ -15,6 +15,7 @@ from export.data.task import TextDataset
 from export.golden_writer import choose_validation
 from export.model_choice import labels_of, misfit, relabel
 from export.outliers.migrate import migrated
+from export.recipes.sizes import CALIBRATION_TEXTS, LARGE_WEIGHT_ELEMENTS
 from export.reference import reference_from_model
 from export.rounding.model import is_rounded, rounded
 from export.settings import FineTuneSettings
@@ -31,7 +32,6 @@ from export.training.quantized.compare import Comparison, compare
 from export.training.quantized.module import FakeQuantized
 from export.training.quantized.plan import Plan, plan_of
 from export.training.quantized.rounds import Rounds
-from export.training.quantized.runtimes import LARGE_WEIGHT_ELEMENTS
 from export.training.quantized.settings import ENTRY, TuneSettings, suitable
 from runtime.console import note, progress_bar, stage
 from runtime.errors import UserError
@@ -40,9 +40,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 Floats = npt.NDArray[np.float32]
-
-# Training texts that outliers are looked for and weights are rounded with, as in an export.
-_CALIBRATION_TEXTS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,14 +170,20 @@ class _Job:
         reference = reference_from_model(copy.deepcopy(self.teacher.model))
         tokenizer = self.teacher.tokenizer
         tokenizer.enable_truncation(max_length=training.max_length)
-        texts = choose_validation(dataset.splits["train"], _CALIBRATION_TEXTS)
+        texts = choose_validation(dataset.splits["train"], CALIBRATION_TEXTS)
         seen = [tokenizer.encode(example.text).ids for example in texts]
         if recipe.outliers != "keep":
             reference = migrated(reference, seen, divide=False).reference
         if is_rounded(recipe):
             with stage("rounding weights as the export would"), progress_bar("rounding") as show:
                 reference = rounded(
-                    reference, recipe, seen, {}, smallest=LARGE_WEIGHT_ELEMENTS, progress=show
+                    reference,
+                    recipe,
+                    seen,
+                    {},
+                    smallest=LARGE_WEIGHT_ELEMENTS,
+                    transposed=next(iter(self.plan.transposed), ""),
+                    progress=show,
                 )
         started: PreTrainedModel = reference.module.model
         return started.requires_grad_(requires_grad=True)

@@ -18,6 +18,7 @@ import pytest
 import torch
 from ai_edge_litert.interpreter import Interpreter
 from coreml_support import family_classifier
+from litert_support import opened_tflite
 
 from export.artifacts import effective_reference
 from export.families import families
@@ -26,11 +27,10 @@ from export.families.plain import plain_of
 from export.recipes import Recipe, WeightsRule
 from export.reference import Reference, reference_from_model, reference_logits
 from export.targets import tflite
-from export.targets.precision import check_precision, summarise
+from export.targets.precision import check_precision
 from export.targets.tflite._flatbuffer import load, operator_name, shape_of, uses, values_of
 from runtime.errors import UserError
-from runtime.manifest import ArtifactSpec
-from runtime.sessions import SessionSettings, open_session
+from runtime.sessions import SessionSettings
 from runtime.sessions.base import ExactSession
 from runtime.sessions.litert_file import save, schema, text
 
@@ -102,17 +102,7 @@ def rows() -> list[list[int]]:
 
 
 def session(path: Path, side: Any) -> ExactSession:
-    described = tflite.describe(path)
-    spec = ArtifactSpec(
-        *(path.name, "tflite", "r", "p", path.stat().st_size, ""),
-        inputs=described.inputs,
-        outputs=described.outputs,
-        lengths=described.lengths,
-        minimum_runtime=described.minimum_runtime,
-        weights=summarise(described),
-        gate="pass",
-    )
-    opened = open_session(path, spec, SessionSettings(pad_side=side, pad_id=PAD))
+    opened = opened_tflite(path, SessionSettings(pad_side=side, pad_id=PAD))
     assert isinstance(opened, ExactSession)
     return opened
 

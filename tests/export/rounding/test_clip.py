@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from rule_support import for_every
 
 from export.recipes import WeightsRule
 from export.rounding.clip import clipped, squared_error
@@ -22,8 +23,7 @@ RULES = [
     WeightsRule("int4", "block", "mse", block=16, scale="bfloat16"),
     WeightsRule("int4", "block", "mse", block=16, scale="multiple"),
 ]
-NAMES = [f"{r.precision}-{r.granularity}-{r.scale}-{r.reduce_range}" for r in RULES]
-every_rule = pytest.mark.parametrize("rule", RULES, ids=NAMES)
+every_rule = for_every(RULES)
 
 
 def heavy_tails(rows: int = 300, columns: int = 64) -> Any:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from rule_support import for_every
 
 from export.recipes import WeightsRule
 from export.rounding.clip import clipped
@@ -23,8 +24,7 @@ RULES = [
     WeightsRule("int4", "block", "gptq", block=16, scale="bfloat16"),
     WeightsRule("int4", "block", "gptq", block=16, scale="multiple"),
 ]
-NAMES = [f"{r.precision}-{r.granularity}-{r.scale}-{r.reduce_range}" for r in RULES]
-every_rule = pytest.mark.parametrize("rule", RULES, ids=NAMES)
+every_rule = for_every(RULES)
 # More columns than are worked on together, and no whole number of times as many.
 ROWS, COLUMNS = 48, 160
 

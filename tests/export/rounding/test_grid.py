@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from rule_support import for_every
 
 from export.recipes import WeightsRule
 from export.rounding.grid import Grid, grid_of
@@ -33,11 +34,10 @@ HALF = [
 ]
 MULTIPLE = WeightsRule("int4", "block", "minmax", block=4, scale="multiple")
 RULES = [*FLOAT, *HALF, MULTIPLE]
-NAMES = [f"{r.precision}-{r.granularity}-{r.scale}-{r.reduce_range}" for r in RULES]
 # Denormals, the largest float32 and everything between; float16 scales have an end of their own.
 EVERY = st.floats(width=32, allow_nan=False, allow_infinity=False)
 USUAL = st.floats(-2.0, 2.0, width=32)
-every_rule = pytest.mark.parametrize("rule", RULES, ids=NAMES)
+every_rule = for_every(RULES)
 
 
 def same(one: Grid, other: Grid) -> bool:

@@ -15,9 +15,10 @@ import torch
 from coreml_support import coreml_job, lively_classifier, padded_batch, torch_logits
 
 from export.recipes import Recipe, WeightsRule, recipes
+from export.recipes.sizes import LARGE_WEIGHT_ELEMENTS
 from export.reference import LogitsOnly
 from export.targets import coreml
-from export.targets.base import LARGE_WEIGHT_ELEMENTS, Effective, Job, resolve_options
+from export.targets.base import Effective, Job, resolve_options
 from export.targets.coreml._compress import compress
 from export.targets.coreml._convert import float_package
 from export.targets.precision import check_precision

@@ -11,17 +11,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from litert_support import opened_tflite
 
 from export.artifacts import effective_reference
 from export.families.plain import plain_of
 from export.recipes import Recipe, WeightsRule
 from export.reference import Reference, reference_from_model, reference_logits
 from export.targets import tflite
-from export.targets.precision import summarise
 from export.targets.tflite._folding import Folding, foldings, norms_before
 from runtime.errors import UserError
-from runtime.manifest import ArtifactSpec
-from runtime.sessions import SessionSettings, open_session
 from runtime.sessions.base import ExactSession
 from runtime.sessions.litert_file import load, save, schema, text, values_of
 
@@ -82,17 +80,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
 
 
 def exact_logits(path: Path, rows: list[list[int]]) -> np.ndarray:
-    described = tflite.describe(path)
-    spec = ArtifactSpec(
-        *(path.name, "tflite", "r", "p", path.stat().st_size, ""),
-        inputs=described.inputs,
-        outputs=described.outputs,
-        lengths=described.lengths,
-        minimum_runtime=described.minimum_runtime,
-        weights=summarise(described),
-        gate="pass",
-    )
-    session = open_session(path, spec, SessionSettings())
+    session = opened_tflite(path)
     assert isinstance(session, ExactSession)
     ids = [np.array([row], dtype=np.int32) for row in rows]
     return np.concatenate([session.run_exact(each, np.ones_like(each)) for each in ids])

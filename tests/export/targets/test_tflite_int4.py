@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
+from litert_support import opened_tflite
 
 from export.artifacts import effective_reference
 from export.content_cache import NO_CACHE
@@ -20,13 +21,11 @@ from export.reference import Reference, reference_from_model, reference_logits
 from export.rounding.grid import grid_of
 from export.targets import tflite
 from export.targets.parameters import original_parameters
-from export.targets.precision import summarise
 from export.targets.tflite import _quantize
 from export.targets.tflite._flatbuffer import load, uses
 from runtime.constants_digest import REST_NAME, digests
 from runtime.errors import UserError
-from runtime.manifest import ArtifactSpec
-from runtime.sessions import SessionSettings, open_session
+from runtime.sessions import SessionSettings
 from runtime.sessions.base import ExactSession
 from runtime.sessions.litert_exact import write_exact
 from runtime.sessions.litert_file import constants, save, schema, text, values_of
@@ -100,17 +99,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
 
 
 def opened(path: Path) -> Any:
-    described = tflite.describe(path)
-    spec = ArtifactSpec(
-        *(path.name, "tflite", "r", "p", path.stat().st_size, ""),
-        inputs=described.inputs,
-        outputs=described.outputs,
-        lengths=described.lengths,
-        minimum_runtime=described.minimum_runtime,
-        weights=summarise(described),
-        gate="pass",
-    )
-    return open_session(path, spec, SessionSettings(vocab_size=VOCAB))
+    return opened_tflite(path, SessionSettings(vocab_size=VOCAB))
 
 
 def rows() -> list[list[int]]:

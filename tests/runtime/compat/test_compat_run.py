@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from fault_support import with_bytes
 
-from runtime.bundle import GOLDEN, PARITY, Bundle, describe_artifact
+from runtime.bundle import GOLDEN, PARITY, Bundle
 from runtime.compat.ask import Answer, ask, spread
 from runtime.compat.judge import Ran, contradictions, judged, lowest_right, worst_of
 from runtime.compat.run import (
@@ -41,18 +41,6 @@ def gates(bundle: Bundle) -> dict[str, GateSpec]:
 def _here(kind: str) -> OldRuntime:
     """The runtime that this interpreter has, as if it were an old one."""
     return next(one for one in installed_beside(read_runtimes()) if one.format == kind)
-
-
-def _with_bytes(bundle: Bundle, folder: Path, path: str, content: bytes) -> Bundle:
-    """A copy in which an artifact has other bytes, and the manifest says so."""
-    shutil.copytree(bundle.path, folder)
-    (folder / path).write_bytes(content)
-    size, sha256, _ = describe_artifact(folder, path)
-    artifacts = tuple(
-        replace(a, bytes=size, sha256=sha256) if a.path == path else a
-        for a in bundle.manifest.artifacts
-    )
-    return Bundle(folder, replace(bundle.manifest, artifacts=artifacts))
 
 
 def _run(
@@ -101,7 +89,7 @@ def test_a_truncated_file_is_refused(
     bundle: Bundle, golden: Golden, gates: dict[str, GateSpec], tmp_path: Path, path: str
 ) -> None:
     content = bundle.file(path).read_bytes()
-    spoilt = _with_bytes(bundle, tmp_path / "b", path, content[: len(content) // 2])
+    spoilt = with_bytes(bundle, tmp_path / "b", path, content[: len(content) // 2])
     (ran,) = _run(spoilt, path, golden, gates).runs
     assert ran.outcome == "refused"
     assert ran.why
@@ -112,7 +100,7 @@ def test_what_runs_and_is_outside_the_limits_is_garbage(
     bundle: Bundle, golden: Golden, gates: dict[str, GateSpec], tmp_path: Path
 ) -> None:
     """An int8 file in the float one's place: a small error, but above the float recipe's limits."""
-    spoilt = _with_bytes(
+    spoilt = with_bytes(
         bundle, tmp_path / "b", "model.onnx", bundle.file("model_int8.onnx").read_bytes()
     )
     report = _run(spoilt, "model.onnx", golden, gates)

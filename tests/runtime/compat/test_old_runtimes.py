@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from fault_support import with_bytes
 
 from export.targets import tflite
 from export.targets.tflite._flatbuffer import load
 from export.targets.tflite._packing import packed
-from runtime.bundle import GOLDEN, PARITY, Bundle, describe_artifact
+from runtime.bundle import GOLDEN, PARITY, Bundle
 from runtime.compat.judge import Ran
 from runtime.compat.run import (
     CompatSettings,
@@ -62,17 +61,6 @@ def _run(bundle: Bundle, only: str, path: str | None = None) -> list[Ran]:
     return report.runs
 
 
-def _changed(bundle: Bundle, folder: Path, path: str, content: bytes) -> Bundle:
-    shutil.copytree(bundle.path, folder)
-    (folder / path).write_bytes(content)
-    size, sha256, _ = describe_artifact(folder, path)
-    artifacts = tuple(
-        replace(a, bytes=size, sha256=sha256) if a.path == path else a
-        for a in bundle.manifest.artifacts
-    )
-    return Bundle(folder, replace(bundle.manifest, artifacts=artifacts))
-
-
 def test_every_artifact_is_right_or_refused(bundle: Bundle, fetched: str) -> None:
     for ran in _run(bundle, fetched):
         assert ran.outcome in ("right", "refused"), (ran.artifact, ran.where, ran.why)
@@ -91,7 +79,7 @@ def test_lowered_operator_versions_are_garbage_in_tflite_runtime(
     versions = {c.builtinCode: c.version for c in load(bundle.file("model.tflite")).operatorCodes}
     for code in model.operatorCodes:
         code.version = versions[code.builtinCode]
-    lowered = _changed(bundle, tmp_path / "b", "model_int8.tflite", packed(model))
+    lowered = with_bytes(bundle, tmp_path / "b", "model_int8.tflite", packed(model))
     assert tflite.shortfalls(lowered.file("model_int8.tflite"))
     runs = _run(lowered, "tflite-runtime==2.14.0", "model_int8.tflite")
     assert [ran.outcome for ran in runs] == ["garbage", "garbage"]
@@ -107,7 +95,7 @@ def test_a_truncated_file_is_never_answered(
 ) -> None:
     """Older TFLite runtimes read past the end and die, so their users must compare hashes first."""
     content = bundle.file(path).read_bytes()
-    cut = _changed(bundle, tmp_path / "b", path, content[: len(content) // 2])
+    cut = with_bytes(bundle, tmp_path / "b", path, content[: len(content) // 2])
     kind = bundle.artifact(path).format
     only = [name for name in fetched.split(",") if name.startswith("onnx") == (kind == "onnx")]
     for ran in _run(cut, ",".join(only), path):

@@ -12,10 +12,6 @@ from export.recipes import Recipe, WeightsRule
 from runtime.errors import UserError
 from runtime.plugins import modules_by
 
-# From this number of elements on a weight is worth integers whatever its shape: what
-# `export.targets.base` calls large, which training is not built on.
-LARGE_WEIGHT_ELEMENTS = 4_096
-
 # (values [texts, …, channels], counts bool [texts, length] or None) → the same, rounded.
 Rounding = Callable[[torch.Tensor, torch.Tensor | None], torch.Tensor]
 

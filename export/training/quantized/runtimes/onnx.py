@@ -5,19 +5,17 @@ from __future__ import annotations
 import torch
 
 from export.recipes import WeightsRule
+from export.recipes.sizes import LARGE_WEIGHT_ELEMENTS, ONNX_SMALLEST_AXIS
 from export.training.quantized.activations import per_text
-from export.training.quantized.runtimes import LARGE_WEIGHT_ELEMENTS, Rounding
+from export.training.quantized.runtimes import Rounding
 
 TARGET = "onnx"
-
-# As `export.targets.onnx._quantize` has it: a classifier of a few labels stays float.
-_SMALLEST_AXIS = 16
 
 
 def is_stored(shape: tuple[int, int], kind: str) -> bool:
     """See `Arithmetic.is_stored`."""
     del kind
-    return min(shape) >= _SMALLEST_AXIS or shape[0] * shape[1] >= LARGE_WEIGHT_ELEMENTS
+    return min(shape) >= ONNX_SMALLEST_AXIS or shape[0] * shape[1] >= LARGE_WEIGHT_ELEMENTS
 
 
 def rounding(rule: WeightsRule) -> Rounding | None:

@@ -13,15 +13,12 @@ import torch
 from export.families import families
 from export.recipes import Recipe, WeightsRule, recipes
 from export.settings import SmallModel
-from export.targets import base as targets_base
 from export.training.model import small_model
-from export.training.quantized import runtimes
 from export.training.quantized.compare import compare
 from export.training.quantized.on_grid import lies_on_grid
 from export.training.quantized.plan import plan_of
 from export.training.quantized.provenance import notes_on, told_of_tuning
 from export.training.quantized.rounds import Rounds
-from export.training.quantized.runtimes import onnx as onnx_arithmetic
 from export.training.quantized.settings import TuneSettings, find_recipe, suitable
 from export.training.quantized.table import doubt
 from runtime.errors import UserError
@@ -186,13 +183,6 @@ def test_a_recipe_by_name() -> None:
     with pytest.raises(UserError, match="there is no recipe 'int3' for the target 'onnx'"):
         find_recipe("onnx", "int3")
     assert suitable(128).learning_rate > suitable(768).learning_rate
-
-
-def test_large_means_the_same_to_targets_and_to_training() -> None:
-    assert targets_base.LARGE_WEIGHT_ELEMENTS == runtimes.LARGE_WEIGHT_ELEMENTS
-    from export.targets.onnx import _quantize
-
-    assert onnx_arithmetic._SMALLEST_AXIS == _quantize._SMALLEST_AXIS
 
 
 # What is told.
