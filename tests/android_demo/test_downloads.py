@@ -139,6 +139,7 @@ def test_without_a_network_one_sentence_and_nothing_is_left(
     assert _left(cache) == []
 
 
+@pytest.mark.slow
 @needs_apt
 def test_without_a_network_debian_is_one_sentence_too(
     cache: Path, pin: Callable[..., None], monkeypatch: pytest.MonkeyPatch

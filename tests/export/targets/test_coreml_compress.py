@@ -135,6 +135,7 @@ def test_graph_agrees_with_torch_on_the_effective_weights(
         assert np.abs(expected - original).max() > 1e-3  # the weights are not the original ones
 
 
+@pytest.mark.slow
 def test_the_same_bytes_in_another_process(made: dict[str, Path], folder: Path) -> None:
     again = folder / "again"
     again.mkdir()

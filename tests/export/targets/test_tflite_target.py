@@ -337,6 +337,7 @@ def test_damaged_files_are_refused(made: Made, tmp_path: Path) -> None:
         tflite.describe(tmp_path / "missing.tflite")
 
 
+@pytest.mark.slow
 def test_the_bytes_depend_on_nothing_but_the_model(made: Made, tmp_path: Path) -> None:
     """Another process, folder and hash seed give the same files, without a word on the way."""
     script = (

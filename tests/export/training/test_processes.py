@@ -111,6 +111,7 @@ def test_several_labels_with_weights_and_a_lonely_last_text(several: Path, tmp_p
     assert_equal(tmp_path / "one", tmp_path / "two")
 
 
+@pytest.mark.slow
 def test_a_process_that_fails_ends_the_other(single: Path, tmp_path: Path) -> None:
     began = time.monotonic()
     done = together(single, tmp_path / "out", fails=1)

@@ -67,6 +67,7 @@ def test_a_system_placed_by_hand_is_used_as_it_is(
     assert root == Rootfs(tmp_path / "emulation" / "arm64")
 
 
+@pytest.mark.slow
 def test_what_cannot_be_fetched_is_told_with_a_way_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
