@@ -17,6 +17,7 @@ from export.rounding.gptq import compensated
 from export.rounding.gradients import gradient_moments
 from export.rounding.grid import Floats
 from export.rounding.moments import linear_layers, order_of_run, second_moments
+from export.threads import one_thread
 from runtime.errors import UserError
 
 SEARCHED = ("mse", "gptq")
@@ -65,11 +66,12 @@ def rounded(
     tables, layers = _tables(after, recipe, smallest), _layers(after, recipe, smallest)
     total, done = len(tables) + len(layers), 0
     moved = [name for name, (_, rule) in tables.items() if rule.algorithm == "gptq"]
-    moments = gradient_moments(after, calibration, moved) if moved else {}
-    for name, (table, rule) in tables.items():
-        found = _searched(table.weight.numpy(), rule, moments.get(name), f"{name}.weight")
-        table.weight.copy_(torch.from_numpy(found))
-        done = _tell(progress, done, total)
+    with one_thread():  # default recipes come this way: their bytes hang on no number of cores
+        moments = gradient_moments(after, calibration, moved) if moved else {}
+        for name, (table, rule) in tables.items():
+            found = _searched(table.weight.numpy(), rule, moments.get(name), f"{name}.weight")
+            table.weight.copy_(torch.from_numpy(found))
+            done = _tell(progress, done, total)
     if layers and not calibration:
         raise UserError(
             f"the recipe {recipe.name} has no texts to round weights with",

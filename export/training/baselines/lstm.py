@@ -14,8 +14,8 @@ from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 
 from export.data.task import TextDataset
+from export.threads import one_thread
 from export.training.baselines.targets import label_matrix
-from export.training.baselines.timing import one_thread
 from export.training.baselines.words import PAD, Words
 from export.training.metrics import main_metric, metrics_of_logits
 from runtime.console import progress_bar

@@ -2,27 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
-import torch
-from threadpoolctl import threadpool_limits
+
+from export.threads import one_thread
 
 _TIMED_TEXTS = 50
-
-
-@contextlib.contextmanager
-def one_thread() -> Iterator[None]:
-    """Keep torch and BLAS to one thread, so that figures do not hang on the cores that are free."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with threadpool_limits(1):
-            yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def milliseconds_per_text(predict: Callable[[str], object], texts: Sequence[str]) -> float:

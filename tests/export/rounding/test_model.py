@@ -16,6 +16,7 @@ from outlier_support import plant_residual
 from export.outliers.migrate import migrated
 from export.recipes import Recipe, WeightsRule, recipes
 from export.reference import Reference, reference_from_model, reference_logits
+from export.rounding.gradients import gradient_moments
 from export.rounding.grid import grid_of
 from export.rounding.model import is_rounded, rounded
 from export.rounding.moments import linear_layers, order_of_run, second_moments
@@ -98,6 +99,24 @@ def test_embeddings_rounded_by_what_outputs_make_of_them_are_nearer_on_other_tex
     # Decibels; with random weights outputs hang on every direction about alike.
     assert sum(gains.values()) / len(gains) > 3.0, gains
     assert min(gains.values()) > -1.5, gains
+
+
+def test_embeddings_hang_on_no_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another order of summing would make another file of the same checkpoint."""
+    seen, before = [], torch.get_num_threads()
+
+    def look(*arguments: Any) -> Any:
+        seen.append(torch.get_num_threads())
+        return gradient_moments(*arguments)
+
+    monkeypatch.setattr("export.rounding.model.gradient_moments", look)
+    torch.set_num_threads(2)
+    try:
+        rounded(reference_of("bert"), recipe_of("none", "gptq"), TEXTS, {}, smallest=1000)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert seen == [1]
 
 
 def test_other_rules_leave_their_weights_alone() -> None:
