@@ -8,9 +8,10 @@ the order does not matter to them. The result is on the grid of those scales, bi
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
-from export.rounding.grid import Floats, Grid
+from export.rounding.grid import ROWS, Floats, Grid
 
 # Added to the diagonal, in parts of its mean. Of 0.01, 0.1 and 1 the best lay between the first two
 # for texts that were not seen (export/rounding/README.md).
@@ -26,14 +27,28 @@ def compensated(weight: Floats, start: Grid, moments: torch.Tensor) -> Grid:
         weight: float32 [rows, columns].
         start: its grid; scales are kept, and so is the code of the largest weight of each block,
             by which whoever reads the result finds the scale again.
-        moments: XᵀX of the layer's inputs, float32 [columns, columns].
+        moments: XᵀX of the layer's inputs, or of gradients by an embedding's rows, float32
+            [columns, columns].
 
     Returns:
         A grid with the scales of `start`.
     """
+    factor, order = _inverse_factor(moments)
+    codes = np.empty(weight.shape, np.int8)
+    for first in range(0, len(weight), ROWS):
+        rows = slice(first, first + ROWS)
+        codes[rows] = _codes(
+            weight[rows], Grid(start.codes[rows], start.scales[rows]), factor, order
+        )
+    return Grid(codes, start.scales)
+
+
+def _codes(
+    weight: Floats, start: Grid, factor: torch.Tensor, order: torch.Tensor
+) -> npt.NDArray[np.int8]:
+    """Codes of some rows, each of which knows nothing of the others."""
     rows, columns = weight.shape
     blocks = start.scales.shape[1]
-    factor, order = _inverse_factor(moments)
     # Transposed: what is worked on, a column of all rows, then lies together in memory.
     left = torch.from_numpy(np.ascontiguousarray(weight.T))[order]
     scales = torch.from_numpy(start.scales).T.repeat_interleave(columns // blocks, dim=0)[order]
@@ -55,7 +70,7 @@ def compensated(weight: Floats, start: Grid, moments: torch.Tensor) -> Grid:
         left[last:] -= factor[first:last, last:].T @ errors
     result = torch.empty_like(codes)
     result[order] = codes
-    return Grid(result.T.to(torch.int8).contiguous().numpy(), start.scales)
+    return result.T.to(torch.int8).contiguous().numpy()
 
 
 def _inverse_factor(moments: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -88,3 +88,16 @@ def test_by_hand_the_second_column_makes_up_for_the_first() -> None:
     inputs = torch.tensor([[1.0, 0, 0, 0], [0, 1, 1, 0], [0, 1, 1, 0], [0, 0, 0, 1]])
     found = compensated(weight, start, inputs.T @ inputs)
     assert found.codes.tolist() == [[7, 1, 2, 0]]
+
+
+@every_rule
+def test_rows_know_nothing_of_each_other(
+    rule: WeightsRule, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weight, inputs = layer()
+    start, moments = grid_of(weight, rule), torch.from_numpy(inputs.T @ inputs)
+    whole = compensated(weight, start, moments)
+    monkeypatch.setattr("export.rounding.gptq.ROWS", 20)
+    parts = compensated(weight, start, moments)
+    assert np.array_equal(parts.codes, whole.codes)
+    assert np.array_equal(parts.scales, whole.scales)
