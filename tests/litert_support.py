@@ -11,11 +11,16 @@ from runtime.manifest import ArtifactSpec
 from runtime.sessions import SessionSettings, open_session
 
 
-def opened_tflite(path: Path, settings: SessionSettings | None = None) -> Any:
-    """A session of a file, with what the file says about itself."""
+def tflite_spec(path: Path) -> ArtifactSpec:
+    """What a manifest would hold of a file: what the file says about itself."""
     described = tflite.describe(path)
-    spec = ArtifactSpec(
-        *(path.name, "tflite", "r", "p", path.stat().st_size, ""),
+    return ArtifactSpec(
+        path=path.name,
+        format="tflite",
+        recipe="under_test",
+        precision="float32",
+        bytes=path.stat().st_size,
+        sha256="",
         inputs=described.inputs,
         outputs=described.outputs,
         lengths=described.lengths,
@@ -23,4 +28,8 @@ def opened_tflite(path: Path, settings: SessionSettings | None = None) -> Any:
         weights=summarise(described),
         gate="pass",
     )
-    return open_session(path, spec, settings or SessionSettings())
+
+
+def opened_tflite(path: Path, settings: SessionSettings | None = None) -> Any:
+    """A session of a file as it describes itself."""
+    return open_session(path, tflite_spec(path), settings or SessionSettings())

@@ -31,9 +31,6 @@ from export.targets.onnx._int4 import int4_matrix, int4_rows
 from export.targets.onnx._int8 import int8_matrix, int8_rows
 from export.targets.onnx._rules import check_rule, check_rules
 
-# Below this many rows or columns (a classifier of a few labels) the extra operators cost more than
-# integers save, unless the weight is large all the same.
-
 # Operator → where its weight is.
 _LINEAR, _LOOKUPS = {"MatMul": 1, "Gemm": 1}, {"Gather": 0, "Slice": 0}
 

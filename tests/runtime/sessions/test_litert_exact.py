@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from litert_support import tflite_spec
 
 from export.recipes import Recipe, WeightsRule
 from export.reference import reference_from_model
 from export.targets import tflite
-from export.targets.precision import summarise
 from runtime.constants_digest import REST_NAME
 from runtime.errors import UserError
 from runtime.manifest import ArtifactSpec
@@ -56,26 +56,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return float32, int8
 
 
-def spec_of(path: Path) -> ArtifactSpec:
-    described = tflite.describe(path)
-    return ArtifactSpec(
-        path=path.name,
-        format="tflite",
-        recipe="under_test",
-        precision="float32",
-        bytes=path.stat().st_size,
-        sha256="",
-        inputs=described.inputs,
-        outputs=described.outputs,
-        lengths=described.lengths,
-        minimum_runtime=described.minimum_runtime,
-        weights=summarise(described),
-        gate="pass",
-    )
-
-
 def opened(path: Path, spec: ArtifactSpec | None = None) -> litert_session.WholeLiteRtSession:
-    session = open_session(path, spec or spec_of(path), SessionSettings(vocab_size=VOCAB))
+    session = open_session(path, spec or tflite_spec(path), SessionSettings(vocab_size=VOCAB))
     assert isinstance(session, litert_session.WholeLiteRtSession)
     return session
 
@@ -158,7 +140,7 @@ def test_exact_logits_are_those_of_the_weights(files: tuple[Path, Path], tmp_pat
                 model.buffers[-1].data = dense.reshape(-1).view(np.uint8)
                 tensor.buffer = len(model.buffers) - 1
 
-    twin = opened(edited(files[0], tmp_path, put_weights), spec_of(files[0]))
+    twin = opened(edited(files[0], tmp_path, put_weights), tflite_spec(files[0]))
     session = opened(files[1])
     exact, logits = session.run_exact(*texts()), session.run(*texts())
     np.testing.assert_array_equal(exact, twin.run(*texts()))
@@ -172,7 +154,7 @@ def test_a_wrong_graph_stays_wrong(files: tuple[Path, Path], tmp_path: Path) -> 
                 if operator_name(model.operatorCodes[operator.opcodeIndex]) == "GELU":
                     operator.builtinOptions.approximate = True
 
-    wrong = opened(edited(files[1], tmp_path, tanh_gelu), spec_of(files[1]))
+    wrong = opened(edited(files[1], tmp_path, tanh_gelu), tflite_spec(files[1]))
     change = np.abs(wrong.run_exact(*texts()) - opened(files[1]).run_exact(*texts())).max()
     assert change > 1e-4
 
@@ -255,7 +237,7 @@ def test_a_refusal_is_not_forgotten(files: tuple[Path, Path], monkeypatch: Any) 
 
 def test_hashes_are_the_manifests(files: tuple[Path, Path], tmp_path: Path) -> None:
     for path in files:
-        spec = spec_of(path)
+        spec = tflite_spec(path)
         promised = {weight.name: weight.sha256 for weight in spec.weights.stored}
         assert len(promised) > 10
         assert opened(path, spec).weight_digests() == promised
@@ -266,9 +248,9 @@ def test_hashes_are_the_manifests(files: tuple[Path, Path], tmp_path: Path) -> N
 
 def test_a_file_can_be_written_over_itself(files: tuple[Path, Path], tmp_path: Path) -> None:
     path = edited(files[1], tmp_path, lambda _: None)
-    before = digests_of(path, spec_of(path))
+    before = digests_of(path, tflite_spec(path))
     save(load(path), path)
-    assert digests_of(path, spec_of(path)) == before
+    assert digests_of(path, tflite_spec(path)) == before
 
 
 def _one_code(model: Any) -> None:
@@ -339,8 +321,8 @@ def _change(model: Any, found: list[Any], change: Callable[[np.ndarray], None]) 
 def test_every_change_shows(
     edit: Edit, name: str, files: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    before = digests_of(files[1], spec_of(files[1]))
-    after = digests_of(edited(files[1], tmp_path, edit), spec_of(files[1]))
+    before = digests_of(files[1], tflite_spec(files[1]))
+    after = digests_of(edited(files[1], tmp_path, edit), tflite_spec(files[1]))
     assert {key for key in before if before[key] != after[key]} == {name}
     assert before.keys() == after.keys()
 
@@ -362,7 +344,7 @@ def test_what_a_later_signature_changes_has_its_name(
 
 def test_without_the_schema_a_session_only_runs(files: tuple[Path, Path], monkeypatch: Any) -> None:
     monkeypatch.setattr(litert_session, "missing", lambda: UserError("no schema"))
-    session = open_session(files[1], spec_of(files[1]), SessionSettings(vocab_size=VOCAB))
+    session = open_session(files[1], tflite_spec(files[1]), SessionSettings(vocab_size=VOCAB))
     assert not isinstance(session, ExactSession)
     assert not isinstance(session, WeighingSession)
     assert session.run(*texts()).shape == (4, 3)

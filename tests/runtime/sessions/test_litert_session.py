@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from litert_support import tflite_spec
 
 from export.recipes import Recipe, WeightsRule
 from export.reference import Reference, reference_from_model, reference_logits
@@ -24,21 +25,7 @@ VOCAB = 200
 
 
 def spec_of(path: Path) -> ArtifactSpec:
-    described = tflite.describe(path)
-    return ArtifactSpec(
-        path=path.name,
-        format="tflite",
-        recipe="under_test",
-        precision="float32",
-        bytes=path.stat().st_size,
-        sha256="",
-        inputs=described.inputs,
-        outputs=described.outputs,
-        lengths=described.lengths,
-        minimum_runtime=described.minimum_runtime,
-        weights=WeightsSummary({}, ()),
-        gate="pass",
-    )
+    return dataclasses.replace(tflite_spec(path), weights=WeightsSummary({}, ()))
 
 
 @pytest.fixture(scope="module")
