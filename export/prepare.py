@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from export.families.plain.one_position import at_one_position
 from export.outliers.migrate import Migrated, migrated
 from export.recipes import Recipe, WeightsRule
@@ -24,10 +26,12 @@ class Prepared:
 
     Attributes:
         moved: by `Recipe.outliers`.
+        gradients: by `Recipe.outliers`: moments that embeddings are rounded with, by their names.
         rounded: by what it depends on; only the last, for it is as large as the model.
     """
 
     moved: dict[str, Migrated] = field(default_factory=dict)
+    gradients: dict[str, dict[str, torch.Tensor]] = field(default_factory=dict)
     rounded: dict[object, Reference] = field(default_factory=dict)
 
 
@@ -103,6 +107,7 @@ def _rounded(job: Job, prepared: Prepared) -> Reference:
                 job.divisors,
                 smallest=LARGE_WEIGHT_ELEMENTS,
                 transposed=at_one_position(job.source.reference.module).transposed,
+                gradients=prepared.gradients.setdefault(recipe.outliers, {}),
                 progress=progress,
             )
     return prepared.rounded[key]

@@ -39,6 +39,7 @@ def rounded(
     *,
     smallest: int,
     transposed: str = "",
+    gradients: dict[str, torch.Tensor] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Reference:
     """The model with every weight that the recipe has rounded by search on its grid.
@@ -57,6 +58,8 @@ def rounded(
         transposed: the weight that targets store with its axes exchanged, of
             `export.families.plain.one_position`: its grid runs along the other axis. Its product's
             inputs are no layer's, so that it is only clipped.
+        gradients: `gradient_moments` of the same reference and texts, as far as they are known;
+            what was missing is added.
         progress: called with (done, total) weights.
 
     Raises:
@@ -65,11 +68,14 @@ def rounded(
     after = reference.around(copy.deepcopy(reference.module.model))
     tables, layers = _tables(after, recipe, smallest), _layers(after, recipe, smallest)
     total, done = len(tables) + len(layers), 0
-    moved = [name for name, (_, rule) in tables.items() if rule.algorithm == "gptq"]
+    known = {} if gradients is None else gradients
+    compensating = {name for name, (_, rule) in tables.items() if rule.algorithm == "gptq"}
     with one_thread():  # default recipes come this way: their bytes hang on no number of cores
-        moments = gradient_moments(after, calibration, moved) if moved else {}
+        if missing := compensating - known.keys():
+            known.update(gradient_moments(after, calibration, missing))
         for name, (table, rule) in tables.items():
-            found = _searched(table.weight.numpy(), rule, moments.get(name), f"{name}.weight")
+            moments = known.get(name) if name in compensating else None
+            found = _searched(table.weight.numpy(), rule, moments, f"{name}.weight")
             table.weight.copy_(torch.from_numpy(found))
             done = _tell(progress, done, total)
     if layers and not calibration:
@@ -80,7 +86,7 @@ def rounded(
             todo="choose another RECIPE, or give it data with a train split",
         )
     for groups in _stages(after, calibration, layers):
-        moments = second_moments(after, calibration, groups)
+        inputs = second_moments(after, calibration, groups)
         for name in (name for names in groups for name in names if name in layers):
             layer, rule = layers[name]
             divisor = divisors.get(name, np.ones(layer.in_features, np.float32))
@@ -89,7 +95,7 @@ def rounded(
                 found = _searched(turned, rule, None, transposed).T
             else:
                 by = torch.from_numpy(1 / divisor)
-                weight, seen = layer.weight.numpy() * divisor, moments[name] * by * by[:, None]
+                weight, seen = layer.weight.numpy() * divisor, inputs[name] * by * by[:, None]
                 # Divisors are powers of two: nothing is rounded.
                 found = _searched(weight, rule, seen, f"{name}.weight") / divisor
             layer.weight.copy_(torch.from_numpy(found))

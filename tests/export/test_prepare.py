@@ -17,6 +17,7 @@ from export.pipeline import export_bundle
 from export.prepare import Prepared, by_magnitude, prepared_job
 from export.recipes import Recipe, WeightsRule, recipes
 from export.reference import reference_from_model
+from export.rounding.gradients import gradient_moments
 from export.rounding.grid import Grid, grid_of
 from export.targets import targets
 from export.targets.base import ArtifactMetadata, Source
@@ -74,6 +75,26 @@ def test_what_was_rounded_is_used_again(tmp_path: Path, monkeypatch: pytest.Monk
     )
     assert prepared_job(source, other, {}, tmp_path, prepared).source.reference is not first
     assert len(prepared.rounded) == 1, "a model's size each"
+
+
+def test_gradients_are_taken_once_for_all_recipes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def look(reference: Any, texts: Any, tables: Any) -> Any:
+        asked.append(sorted(tables))
+        return gradient_moments(reference, texts, tables)
+
+    monkeypatch.setattr("export.rounding.model.gradient_moments", look)
+    prepared, source = Prepared(), source_of(seeded_classifier(3))
+    for name in ("int8", "int4"):
+        again = prepared_job(source, recipes("onnx")[name], {}, tmp_path, prepared).source.reference
+    assert len(asked) == 1
+    alone = prepared_job(source, recipes("onnx")["int4"], {}, tmp_path, Prepared()).source.reference
+    assert len(asked) == 2
+    before, after = (one.module.model.state_dict() for one in (alone, again))
+    assert all(torch.equal(before[key], after[key]) for key in before)
 
 
 @pytest.mark.parametrize("planted", [False, True])
