@@ -48,6 +48,7 @@ from runtime.errors import UserError
 from runtime.golden import BOUNDARY, Golden
 from runtime.manifest import Manifest, TaskSpec, TokenizerSpec
 from runtime.parity.judge import ParityReport
+from runtime.parity.run import in_all
 from runtime.tokenizer import TextTokenizer
 
 
@@ -134,7 +135,7 @@ def export_bundle(settings: ExportSettings) -> Exported:
         )
         with stage("parity gate"), progress_bar("judging") as progress:
             manifest, report = judge_and_seal(
-                staging, facts, made, golden, progress=lambda _, done, total: progress(done, total)
+                staging, facts, made, golden, progress=in_all(progress, len(made))
             )
         rejected = settings.out.with_name(f"{settings.out.name}.rejected")
         if report.verdict != "pass":

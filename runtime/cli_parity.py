@@ -19,6 +19,7 @@ from runtime.parity.api import one_of, open_judged
 from runtime.parity.bisect import LayerError, layer_errors
 from runtime.parity.judge import ParityReport, judge, judge_evidence
 from runtime.parity.results import read_results
+from runtime.parity.run import in_all
 from runtime.sessions.base import SessionSettings
 
 
@@ -76,7 +77,7 @@ def run_command(
             gates,
             backend=backend,
             compute_unit=compute_unit,
-            progress=lambda _, done, total: progress(done, total),
+            progress=in_all(progress, len(opened.manifest.artifacts)),
         )
     layers = _layers(opened, result) if html is not None else None
     finish(result, golden, opened.manifest, report, junit, html, layers)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from contextlib import suppress
 from pathlib import Path
@@ -53,6 +54,13 @@ def flags() -> frozenset[str]:
 def processor_name() -> str:
     """Its maker's name for it; ``unknown`` where the system does not tell."""
     return _cpuinfo("model name") or platform.processor() or "unknown"
+
+
+def usable_cores() -> int:
+    """Cores that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _cpuinfo(name: str) -> str:

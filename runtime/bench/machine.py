@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from runtime.processor import architecture, features, flags, processor_name
+from runtime.processor import architecture, features, flags, processor_name, usable_cores
 
 _PROC = Path("/proc")
 _CPUFREQ = Path("/sys/devices/system/cpu/cpu0/cpufreq")
@@ -60,7 +60,7 @@ def bench_machine(seconds: float = _LOOK_SECONDS) -> BenchMachine:
         architecture=architecture(),
         processor=processor_name(),
         features=features(),
-        cores=_cores(),
+        cores=usable_cores(),
         memory_bytes=int((_line(_PROC / "meminfo", "MemTotal") or "0 kB").split()[0]) * 1024,
         governor=_text(_CPUFREQ / "scaling_governor") or "unknown",
         virtual="hypervisor" in flags(),
@@ -68,12 +68,6 @@ def bench_machine(seconds: float = _LOOK_SECONDS) -> BenchMachine:
         load=load,
         busy_share=_busy_share(seconds),
     )
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _busy_share(seconds: float) -> float:

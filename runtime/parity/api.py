@@ -38,7 +38,8 @@ def gate(
         results: what a device wrote (RESULTS.json); None runs the artifacts on this machine.
         backend: which of a format's runtimes, such as ``apple`` or ``reference`` for Core ML.
         compute_unit: for Apple's runtime.
-        progress: called with (artifact path, cases done, cases in all).
+        progress: called with (artifact path, cases done, cases in all), for several artifacts at a
+            time and from several threads, one call after the other.
 
     Returns:
         The report. Its `verdict` is ``pass``, ``fail`` or ``unknown``; only the first is green.

@@ -28,6 +28,7 @@ from runtime.parity.metrics import (
 )
 from runtime.parity.reference_gate import doubts_about_reference
 from runtime.parity.run import Progress, run_artifact, session_settings
+from runtime.parity.side_by_side import Running, run_side_by_side
 from runtime.tokenizer import TextTokenizer
 
 Gate = dict[str, dict[str, float]]
@@ -131,7 +132,8 @@ def judge(
         gates: artifact path → limits.
         backend: which of a format's runtimes, as in `runtime.sessions.base.SessionSettings`.
         compute_unit: the same.
-        progress: called with (artifact path, cases done, cases in all).
+        progress: called with (artifact path, cases done, cases in all); artifacts take turns, as
+            several run at a time, see `runtime.parity.side_by_side`.
 
     Returns:
         The report; a runtime that refuses an artifact is an error, not a verdict.
@@ -140,15 +142,23 @@ def judge(
         UserError: a runtime is missing or refuses an artifact, or a gate has a hole.
     """
     settings = session_settings(bundle, backend=backend, compute_unit=compute_unit)
-    evidence = []
-    for artifact in bundle.manifest.artifacts:
-        found = run_artifact(bundle, artifact, golden, settings, progress)
+
+    def run(artifact: ArtifactSpec, running: Running) -> Evidence:
+        def tell(path: str, done: int, total: int) -> None:
+            running.check()
+            if progress is not None:
+                with running.lock:
+                    progress(path, done, total)
+
+        found = run_artifact(bundle, artifact, golden, settings, tell)
         if bundle.manifest.task.gives_vectors:
             wrong = _wrong_vectors(TextEmbedder(bundle, artifact, settings), golden, found)
         else:
             classifier = TextClassifier(bundle, artifact, settings)
             wrong = _wrong_labels(classifier, bundle.manifest.task, golden, found)
-        evidence.append(replace(found, wrong_labels=wrong))
+        return replace(found, wrong_labels=wrong)
+
+    evidence = run_side_by_side(bundle.manifest.artifacts, run)
     return judge_evidence(bundle, golden, gates, evidence)
 
 

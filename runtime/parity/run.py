@@ -30,6 +30,17 @@ _EXTRA_PADDING = 16
 AGAIN = 16
 
 
+def in_all(progress: Callable[[int, int], None], artifacts: int) -> Progress:
+    """Progress of one artifact after or beside another → of all of them, as (done, total)."""
+    done: dict[str, int] = {}
+
+    def tell(path: str, cases: int, total: int) -> None:
+        done[path] = cases
+        progress(sum(done.values()), total * artifacts)
+
+    return tell
+
+
 def session_settings(
     bundle: Bundle, *, threads: int = 1, backend: str = "auto", compute_unit: str = "all"
 ) -> SessionSettings:

@@ -14,6 +14,7 @@ import functools
 import os
 import platform
 import sys
+import threading
 import time
 import weakref
 from collections.abc import Coroutine, Iterator
@@ -36,6 +37,8 @@ FORMAT = "coreai"
 _PACKAGE = "coreai-core"
 _ENTRY = "main"
 _STDERR = 2
+# Whose turn it is to move the one that every thread writes to.
+_SILENCE = threading.Lock()
 _LET_GO_SECONDS = 0.25
 
 _Result = TypeVar("_Result")
@@ -213,19 +216,20 @@ def _let_go_before_exit() -> None:
 @contextlib.contextmanager
 def _silent() -> Iterator[None]:
     """Drop the line that the runtime's native code writes to stderr at every load."""
-    try:
-        before = os.dup(_STDERR)
-    except OSError:  # stderr is closed: nothing to silence
-        yield
-        return
-    sys.stderr.flush()
-    try:
-        with Path(os.devnull).open("wb") as nowhere:
-            os.dup2(nowhere.fileno(), _STDERR)
+    with _SILENCE:
+        try:
+            before = os.dup(_STDERR)
+        except OSError:  # stderr is closed: nothing to silence
             yield
-    finally:
-        os.dup2(before, _STDERR)
-        os.close(before)
+            return
+        sys.stderr.flush()
+        try:
+            with Path(os.devnull).open("wb") as nowhere:
+                os.dup2(nowhere.fileno(), _STDERR)
+                yield
+        finally:
+            os.dup2(before, _STDERR)
+            os.close(before)
 
 
 def _compare(path: Path, found: Any, spec: ArtifactSpec) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -49,3 +50,10 @@ def test_its_name_and_every_flag_are_read_from_the_same_file(
     monkeypatch.setattr(processor, "_CPUINFO", tmp_path / "cpuinfo")
     assert processor.processor_name() == "A Chip"
     assert processor.flags() == {"avx2", "hypervisor"}
+
+
+def test_cores_are_those_that_this_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3}, raising=False)
+    assert processor.usable_cores() == 1
+    monkeypatch.delattr(os, "sched_getaffinity")
+    assert processor.usable_cores() == os.cpu_count()
