@@ -11,6 +11,9 @@ import numpy.typing as npt
 import torch
 
 from export.families import Family, family_of_model
+from export.threads import one_thread
+from runtime.processor import usable_cores
+from runtime.side_by_side import Running, run_side_by_side
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -106,22 +109,34 @@ def reference_logits(
 ) -> npt.NDArray[np.float32]:
     """Logits of every sequence, one at a time and without padding.
 
-    One at a time because padding and batching may move the last bit; the truth should not.
+    One at a time because padding and batching may move the last bit; the truth should not. On one
+    thread each, for the same reason, and several side by side.
 
     Args:
         reference: what `reference_from_model` returned.
         sequences: ids with special tokens, each of 1 to max_positions ids.
-        progress: called with (done, total) after each.
+        progress: called with (done, total) after each, from several threads in turns.
 
     Returns:
         float32 [sequences, labels].
     """
     out = np.empty((len(sequences), reference.labels), dtype=np.float32)
-    with torch.inference_mode():
-        for row, ids in enumerate(sequences):
-            input_ids = torch.tensor([list(ids)], dtype=torch.int32)
-            logits = reference.module(input_ids, torch.ones_like(input_ids))
-            out[row] = logits[0].numpy()
-            if progress is not None:
-                progress(row + 1, len(sequences))
+    done = 0
+
+    def run(rows: range, running: Running) -> None:
+        nonlocal done
+        with torch.inference_mode():  # a thread's own
+            for row in rows:
+                running.check()
+                input_ids = torch.tensor([list(sequences[row])], dtype=torch.int32)
+                logits = reference.module(input_ids, torch.ones_like(input_ids))
+                out[row] = logits[0].numpy()
+                with running.lock:
+                    done += 1
+                    if progress is not None:
+                        progress(done, len(sequences))
+
+    count = min(usable_cores(), len(sequences))
+    with one_thread():
+        run_side_by_side([range(part, len(sequences), count) for part in range(count)], run)
     return out

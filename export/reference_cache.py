@@ -1,7 +1,7 @@
 """PyTorch's answers, kept for later runs: logits of texts, and texts near the decision boundary.
 
-Last bits depend on the processor and on the number of threads, so both are part of what is asked
-for: what is taken from the cache is what would be computed here.
+Last bits depend on the processor, and those of batches on the number of threads, so both are part
+of what is asked for: what is taken from the cache is what would be computed here.
 """
 
 from __future__ import annotations
@@ -83,6 +83,7 @@ def cached_boundary_texts(
         return boundary_texts(*arguments, count=count, taken=taken)
     asked = [list(texts), sorted(taken), count, asdict(task), tokenizer.sha256()]
     request = _request("boundary texts", reference, *_SEARCH) | {
+        "threads": str(torch.get_num_threads()),
         "asked": _sha256(canonical_json(asked)),
         "logits": hashlib.sha256(np.ascontiguousarray(logits).data).hexdigest(),
     }
@@ -102,7 +103,6 @@ def _request(what: str, reference: Reference, *sources: str) -> dict[str, str]:
         "what": what,
         "reference": reference_sha256(reference),
         "processor": f"{processor_name()} {' '.join(sorted(flags()))}",
-        "threads": str(torch.get_num_threads()),
         "versions": versions(("tokenizers",)),
         "sources": sources_sha256(*_SOURCES, *sources),
     }

@@ -28,7 +28,7 @@ from runtime.parity.metrics import (
 )
 from runtime.parity.reference_gate import doubts_about_reference
 from runtime.parity.run import Progress, run_artifact, session_settings
-from runtime.parity.side_by_side import Running, run_side_by_side
+from runtime.side_by_side import Running, run_side_by_side
 from runtime.tokenizer import TextTokenizer
 
 Gate = dict[str, dict[str, float]]
@@ -133,7 +133,7 @@ def judge(
         backend: which of a format's runtimes, as in `runtime.sessions.base.SessionSettings`.
         compute_unit: the same.
         progress: called with (artifact path, cases done, cases in all); artifacts take turns, as
-            several run at a time, see `runtime.parity.side_by_side`.
+            several run at a time, see `runtime.side_by_side`.
 
     Returns:
         The report; a runtime that refuses an artifact is an error, not a verdict.

@@ -48,3 +48,22 @@ def test_facts_and_progress(model) -> None:  # type: ignore[no-untyped-def]
     assert logits.dtype == np.float32
     assert seen == [(1, 2), (2, 2)]
     assert not any(p.requires_grad for p in reference.module.parameters())
+
+
+def test_the_number_of_cores_moves_no_bit(  # type: ignore[no-untyped-def]
+    model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reference, random = reference_from_model(model), np.random.default_rng(1)
+    sequences = [random.integers(5, 90, length).tolist() for length in range(1, 24)]
+    before, found = torch.get_num_threads(), []
+    for cores in (1, 2, 3):
+        monkeypatch.setattr("export.reference.usable_cores", lambda cores=cores: cores)
+        monkeypatch.setattr("runtime.side_by_side.usable_cores", lambda cores=cores: cores)
+        seen: list[tuple[int, int]] = []
+        found.append(
+            reference_logits(reference, sequences, progress=lambda *step, to=seen: to.append(step))
+        )
+        assert seen == [(done, 23) for done in range(1, 24)]
+        assert torch.get_num_threads() == before
+    assert np.array_equal(found[0], found[1])
+    assert np.array_equal(found[0], found[2])

@@ -1,8 +1,8 @@
-"""Runs several artifacts at a time, each with one thread of its own.
+"""Runs several things at a time, each with one thread of its own.
 
-A session on one thread gives the same numbers whatever runs beside it, so a judgement takes less
-time on several cores and is the same to the last bit. Threads are enough: runtimes and numpy let go
-of Python while they compute.
+A session, or PyTorch, on one thread gives the same numbers whatever runs beside it, so a judgement
+takes less time on several cores and is the same to the last bit. Threads are enough: runtimes,
+numpy and torch let go of Python while they compute.
 """
 
 from __future__ import annotations

@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from runtime import side_by_side
 from runtime.bundle import GOLDEN, PARITY, Bundle
 from runtime.errors import UserError
 from runtime.golden import read_golden
-from runtime.parity import side_by_side
 from runtime.parity.document import parity_document, read_gates
 from runtime.parity.judge import judge
 from runtime.parity.run import in_all
-from runtime.parity.side_by_side import Running, Stopped, run_side_by_side
+from runtime.side_by_side import Running, Stopped, run_side_by_side
 
 
 def test_results_come_in_the_order_of_the_items() -> None:
