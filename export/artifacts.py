@@ -77,16 +77,27 @@ def with_options(
 
 
 def make_artifacts(
-    wanted: Wanted, source: Source, golden: Golden, staging: Path
+    wanted: Wanted,
+    source: Source,
+    golden: Golden,
+    staging: Path,
+    prepared: Prepared | None = None,
 ) -> list[MadeArtifact]:
     """Write every recipe's artifact of one target into `staging`, each checked against its recipe.
+
+    Args:
+        wanted: the target and what to make with it.
+        source: what is exported.
+        golden: as for `make_artifact`.
+        staging: where the artifacts go.
+        prepared: what targets of one run have in common; added to.
 
     Raises:
         UserError: the format or the recipe cannot be had, a large weight is not stored as the
             recipe says, or a stored weight is not what the recipe makes of the reference's.
     """
     scratch = scratch_of(wanted.target, staging)
-    prepared = Prepared()
+    shared = Prepared() if prepared is None else prepared
     made = [
         make_artifact(
             wanted.target,
@@ -96,7 +107,7 @@ def make_artifacts(
             golden,
             staging,
             scratch=scratch,
-            prepared=prepared,
+            prepared=shared,
         )
         for recipe, options in wanted.jobs
     ]

@@ -9,14 +9,18 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from export.content_cache import key_of
 from export.fingerprints import reference_sha256, sources_sha256, versions
+from export.table_swap import swap_tables, swaps_between
 from runtime.files import canonical_json
 
 if TYPE_CHECKING:
+    from export.reference import Reference
     from export.targets.base import Job
 
 # What every target's conversion reads besides its own folder.
@@ -33,7 +37,7 @@ _SHARED = (
 
 def float_conversion(
     job: Job,
-    convert: Callable[[Path], None],
+    convert: Callable[[Reference, Path], None],
     *,
     suffix: str,
     further: Mapping[str, str] | None = None,
@@ -44,7 +48,7 @@ def float_conversion(
     Args:
         job: its scratch keeps the conversion for the run's other recipes, its source's cache for
             later runs.
-        convert: makes a file or folder; it appears there whole or not at all.
+        convert: makes a file or folder of a reference; it appears there whole or not at all.
         suffix: of its name; conversions of two kinds have two suffixes, and nothing else tells
             the cache which is which.
         further: what else the conversion depends on, besides `Job.options`.
@@ -58,14 +62,23 @@ def float_conversion(
     """
     request = conversion_request(job, {**(further or {}), "suffix": suffix})
     path = job.scratch / f"float_{key_of(request)[:16]}{suffix}"
-    if not path.exists():
-        job.source.cache.take_or_make(request, path, convert)
-        try:
-            if check is not None:
-                check(path)
-        except BaseException:
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-            raise
+    if path.exists():
+        return path
+    if job.unrounded is not None:
+        swaps = swaps_between(job.unrounded, job.source.reference)
+        if swaps:  # without any it is the same conversion
+            source = replace(job.source, reference=job.unrounded)
+            before = replace(job, source=source, unrounded=None)
+            floats = float_conversion(before, convert, suffix=suffix, further=further, check=check)
+            if swap_tables(floats, swaps, path):
+                return path
+    job.source.cache.take_or_make(request, path, partial(convert, job.source.reference))
+    try:
+        if check is not None:
+            check(path)
+    except BaseException:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+        raise
     return path
 
 

@@ -24,6 +24,7 @@ from export.data.task import TextDataset
 from export.golden_writer import choose_validation, golden_from_reference, with_boundary
 from export.model_choice import checkpoint_folder, choose, labels_of, relabel, task_spec
 from export.planning import ExportSettings, is_bundle, plan
+from export.prepare import Prepared
 from export.publish import publish_folder, staging_folder
 from export.recipes.sizes import CALIBRATION_TEXTS
 from export.reference import Reference, reference_from_model
@@ -125,10 +126,11 @@ def export_bundle(settings: ExportSettings) -> Exported:
             chosen = [
                 find_recipe(settings.search, only, settings.options, source, golden, facts, staging)
             ]
+        prepared = Prepared()
         made = [
             artifact
             for wanted in chosen
-            for artifact in make_artifacts(wanted, source, golden, staging)
+            for artifact in make_artifacts(wanted, source, golden, staging, prepared)
         ]
         write_reference_trace(
             reference, golden, lengths, spec.pad_id, staging, [artifact.trace for artifact in made]

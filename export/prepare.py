@@ -14,7 +14,8 @@ from export.outliers.migrate import Migrated, migrated
 from export.recipes import Recipe, WeightsRule
 from export.recipes.sizes import LARGE_WEIGHT_ELEMENTS
 from export.reference import Reference
-from export.rounding.model import SEARCHED, is_rounded, rounded
+from export.rounding import SEARCHED
+from export.rounding.model import is_rounded, rounded
 from export.targets.base import Job, Source
 from export.training.quantized.on_grid import lies_on_grid
 from runtime.console import progress_bar, stage
@@ -22,16 +23,17 @@ from runtime.console import progress_bar, stage
 
 @dataclass(slots=True)
 class Prepared:
-    """What recipes of one run have in common, kept from one to the next.
+    """What recipes of one run have in common, whatever their target, kept from one to the next.
 
     Attributes:
         moved: by `Recipe.outliers`.
-        gradients: by `Recipe.outliers`: moments that embeddings are rounded with, by their names.
+        gradients: by the reference's identity: moments that embeddings are rounded with, by their
+            names. Where no outlier was folded, that is the source's whatever the recipe asks for.
         rounded: by what it depends on; only the last, for it is as large as the model.
     """
 
     moved: dict[str, Migrated] = field(default_factory=dict)
-    gradients: dict[str, dict[str, torch.Tensor]] = field(default_factory=dict)
+    gradients: dict[int, dict[str, torch.Tensor]] = field(default_factory=dict)
     rounded: dict[object, Reference] = field(default_factory=dict)
 
 
@@ -57,7 +59,12 @@ def prepared_job(
     job = Job(replace(source, reference=moved.reference), recipe, options, scratch, moved.divisors)
     if is_rounded(recipe):
         reference = _rounded(job, prepared)
-        job = replace(job, source=replace(source, reference=reference), recipe=by_magnitude(recipe))
+        job = replace(
+            job,
+            source=replace(source, reference=reference),
+            recipe=by_magnitude(recipe),
+            unrounded=moved.reference,
+        )
     return job
 
 
@@ -96,7 +103,11 @@ def moved_outliers(source: Source, outliers: str, prepared: Prepared) -> Migrate
 def _rounded(job: Job, prepared: Prepared) -> Reference:
     recipe = job.recipe
     layers = tuple(sorted(recipe.layers.items()))
-    key: Any = (recipe.outliers, recipe.linear, recipe.embedding, layers)
+    # References stay alive in `moved`, or are the source's own, so that an identity is nobody
+    # else's; two ways with outliers differ where one found divisors.
+    reference = id(job.source.reference)
+    ways = recipe.outliers if job.divisors else ""
+    key: Any = (reference, ways, recipe.linear, recipe.embedding, layers)
     if key not in prepared.rounded:
         prepared.rounded.clear()
         with stage(f"rounding weights for {recipe.file}"), progress_bar("rounding") as progress:
@@ -107,7 +118,7 @@ def _rounded(job: Job, prepared: Prepared) -> Reference:
                 job.divisors,
                 smallest=LARGE_WEIGHT_ELEMENTS,
                 transposed=at_one_position(job.source.reference.module).transposed,
-                gradients=prepared.gradients.setdefault(recipe.outliers, {}),
+                gradients=prepared.gradients.setdefault(reference, {}),
                 progress=progress,
             )
     return prepared.rounded[key]

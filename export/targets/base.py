@@ -138,6 +138,8 @@ class Job:
         divisors: linear layer → float32 [in]: powers of two that its input is divided by, and the
             columns of its weight multiplied with, before both are quantized. Empty unless the
             recipe's `outliers` is ``divide``.
+        unrounded: the source's reference before its weights were rounded for the recipe; None if
+            they were not.
     """
 
     source: Source
@@ -145,6 +147,7 @@ class Job:
     options: Mapping[str, str]
     scratch: Path
     divisors: Mapping[str, npt.NDArray[np.float32]] = field(default_factory=dict)
+    unrounded: Reference | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,7 +285,7 @@ def make_from_float(
 
     source = job.source
     floats = float_conversion(
-        job, lambda path: convert(source.reference, source.lengths, path), suffix=suffix
+        job, lambda reference, path: convert(reference, source.lengths, path), suffix=suffix
     )
     if job.recipe.quantizes:
         quantize(floats, job.recipe, destination)

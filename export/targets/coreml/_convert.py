@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import torch
 
 from export.float_cache import float_conversion
+from export.reference import Reference
 from export.targets.base import Job
 from export.targets.coreml._module import module_for
 from export.targets.coreml._options import Options, options_of
@@ -53,9 +55,10 @@ def float_package(job: Job) -> Path:
     """
     options, task = options_of(job), job.source.task
 
-    def convert(destination: Path) -> None:
+    def convert(reference: Reference, destination: Path) -> None:
+        of_it = replace(job, source=replace(job.source, reference=reference))
         with contained() as folder:
-            save_package(_convert(job, options, folder), destination)
+            save_package(_convert(of_it, options, folder), destination)
 
     def check(package: Path) -> None:
         if options.compute_precision == "float16":
