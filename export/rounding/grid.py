@@ -179,7 +179,12 @@ def scales_of(peaks: Floats, rule: WeightsRule) -> Floats:
     with np.errstate(over="ignore"):
         scales = peaks / np.float32(largest_code(rule))
         if rule.scale == "float16":
-            scales = scales.astype(np.float16).astype(np.float32)
+            scales = _half(scales)
+            if rule.precision == "int8":
+                # Core ML stores weights as float16 before it quantizes them: the largest code's is
+                # rounded there, and one scale in 130 would come back as its neighbour.
+                largest = np.float32(largest_code(rule))
+                scales = _half(_half(scales * largest) / largest)
         elif rule.scale == "bfloat16":
             scales = _to_bits(scales, 8)
             scales[scales > np.finfo(np.float16).max] = np.inf
@@ -187,6 +192,11 @@ def scales_of(peaks: Floats, rule: WeightsRule) -> Floats:
             scales = _to_bits(scales, exact)
     scales[scales < _SMALLEST.get(rule.scale, _SMALLEST_FLOAT32)] = 1
     return scales
+
+
+def _half(values: Floats) -> Floats:
+    """The nearest float16 numbers."""
+    return values.astype(np.float16).astype(np.float32)
 
 
 def _codes_of(weight: Floats, scales: Floats, largest: int) -> npt.NDArray[np.int8]:

@@ -12,6 +12,7 @@ import torch
 
 from export.recipes import Recipe, WeightsRule
 from export.reference import Reference
+from export.rounding import SEARCHED
 from export.rounding.clip import clipped
 from export.rounding.gptq import compensated
 from export.rounding.gradients import gradient_moments
@@ -19,8 +20,6 @@ from export.rounding.grid import Floats
 from export.rounding.moments import linear_layers, order_of_run, second_moments
 from export.threads import one_thread
 from runtime.errors import UserError
-
-SEARCHED = ("mse", "gptq")
 
 Divisors = Mapping[str, Floats]
 

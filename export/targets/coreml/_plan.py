@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from export.recipes import Recipe, WeightsRule
 from export.recipes.sizes import LARGE_WEIGHT_ELEMENTS
+from export.rounding import SEARCHED
 from runtime.errors import UserError
 
 # (precision, granularity, algorithm, sparse) → lowest iOS release whose operations can express it.
@@ -114,7 +115,10 @@ def check_recipe(recipe: Recipe, ios: int) -> None:
     for kind, rule in (("linear", recipe.linear), ("embedding", recipe.embedding)):
         if rule.precision in _FLOATS and not rule.sparsity:
             continue
-        key = (rule.precision, rule.granularity, rule.algorithm, rule.sparsity > 0)
+        # Rounded by search beforehand, int8 codes are what their largest magnitudes lead to.
+        searched = rule.algorithm in SEARCHED and rule.precision == "int8" and not rule.sparsity
+        algorithm = "minmax" if searched else rule.algorithm
+        key = (rule.precision, rule.granularity, algorithm, rule.sparsity > 0)
         if key not in _KNOWN or not 0.0 <= rule.sparsity < 1.0:
             raise UserError(
                 f"recipe {recipe.name} asks for {kind} weights in {rule.precision} per "

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from export.recipes import Recipe, WeightsRule
+from export.rounding import SEARCHED
 from runtime.errors import UserError
 
 _FLOAT = WeightsRule(precision="float32", granularity="none", algorithm="none")
-# What rounds better than by the largest magnitude has moved the weights onto the grid before they
-# come here (export.rounding), where the largest magnitude finds it again.
-_ALGORITHMS = ("minmax", "mse", "gptq")
+_ALGORITHMS = ("minmax", *SEARCHED)
 # An int4 matrix is multiplied as integers, which a block's own scale would not allow.
 _BLOCK_SCALES = {"linear": ("multiple",), "embedding": ("float32", "float16", "multiple")}
 _INT8 = {"linear": "channel", "embedding": "row"}

@@ -13,6 +13,7 @@ from rule_support import for_every
 
 from export.recipes import WeightsRule
 from export.rounding.grid import Grid, grid_of
+from export.targets.coreml._affine import quantize_affine
 from runtime.errors import UserError
 
 FLOAT = [
@@ -137,6 +138,16 @@ def test_bfloat16_scales_are_as_litert_rounds_them() -> None:
     quotients = torch.from_numpy(np.abs(weight.reshape(200, 2, 32)).max(axis=2) / np.float32(7))
     expected = quotients.to(torch.bfloat16).to(torch.float16).to(torch.float32)
     assert np.array_equal(found.scales, expected.numpy())
+
+
+@pytest.mark.parametrize("kind", [np.float16, np.float32])
+def test_core_ml_finds_the_grid_again_in_weights_that_it_keeps_in_half(kind: Any) -> None:
+    """It rounds the largest code's weight to float16 and divides it by 127 again."""
+    weight = np.random.default_rng(1).normal(0, 0.05, (2000, 32)).astype(np.float32)
+    found = grid_of(weight, WeightsRule("int8", "row", "minmax", scale="float16"))
+    again = quantize_affine(found.dense().astype(kind), (2000, 1), "int8")
+    assert np.array_equal(again.codes, found.codes)
+    assert np.array_equal(again.scale.astype(np.float32), found.scales)
 
 
 def test_too_small_for_a_scale_is_zero() -> None:
