@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import mmap
 import shutil
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,14 +66,24 @@ def swap_tables(conversion: Path, swaps: Sequence[Swap], destination: Path) -> b
     Args:
         conversion: a file, or a folder of files.
         swaps: what to exchange.
-        destination: appears only where the result is True.
+        destination: appears, whole, only where the result is True.
 
     Returns:
         Whether every table was found.
     """
-    copied = shutil.copytree if conversion.is_dir() else shutil.copyfile
-    copied(conversion, destination)
-    files = [destination] if destination.is_file() else sorted(destination.rglob("*"))
+    with tempfile.TemporaryDirectory(dir=destination.parent, prefix=f".{destination.name}.") as new:
+        copy = Path(new) / destination.name
+        copied = shutil.copytree if conversion.is_dir() else shutil.copyfile
+        copied(conversion, copy)
+        if not _all_swapped(copy, swaps):
+            return False
+        copy.replace(destination)
+        return True
+
+
+def _all_swapped(conversion: Path, swaps: Sequence[Swap]) -> bool:
+    """Exchange tables in place; whether every one was found."""
+    files = [conversion] if conversion.is_file() else sorted(conversion.rglob("*"))
     found = [False] * len(swaps)
     for file in files:
         if not file.is_file() or not file.stat().st_size:
@@ -85,10 +96,7 @@ def swap_tables(conversion: Path, swaps: Sequence[Swap], destination: Path) -> b
                 for start, rows, kind in found_here:
                     new = swap.new[:rows].astype(kind).tobytes()
                     data[start : start + len(new)] = new
-    if all(found):
-        return True
-    shutil.rmtree(destination) if destination.is_dir() else destination.unlink()
-    return False
+    return all(found)
 
 
 def _places(data: mmap.mmap, swap: Swap) -> Iterator[tuple[int, int, Any]]:

@@ -89,8 +89,21 @@ def test_a_table_that_is_not_found_leaves_nothing_behind(tmp_path: Path, what: s
         swaps.append(Swap(OTHER, TABLE))  # what the first one writes
     (tmp_path / "old").write_bytes(data)
     assert not swap_tables(tmp_path / "old", swaps, tmp_path / "new")
-    assert not (tmp_path / "new").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["old"]
     assert (tmp_path / "old").read_bytes() == data
+
+
+def test_an_interrupted_exchange_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> bool:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("export.table_swap._all_swapped", interrupted)
+    (tmp_path / "old").write_bytes(TABLE.tobytes())
+    with pytest.raises(KeyboardInterrupt):
+        swap_tables(tmp_path / "old", [Swap(TABLE, OTHER)], tmp_path / "new")
+    assert [path.name for path in tmp_path.iterdir()] == ["old"]
 
 
 def test_a_table_of_constant_rows_is_not_sought(tmp_path: Path) -> None:
