@@ -20,6 +20,7 @@ from export.recipes import Recipe, WeightsRule, recipes
 from export.reference import Reference, reference_from_model, reference_logits
 from export.rounding.grid import grid_of
 from export.targets import tflite
+from export.targets.base import Job
 from export.targets.parameters import original_parameters
 from export.targets.tflite import _quantize
 from export.targets.tflite._flatbuffer import load, uses
@@ -79,9 +80,9 @@ class Made:
     path: Path
     scratch: Path
 
-    def job(self, recipe: Recipe = MIXED) -> Any:
-        source = SimpleNamespace(reference=self.reference, lengths=LENGTHS, cache=NO_CACHE)
-        return SimpleNamespace(source=source, recipe=recipe, options={}, scratch=self.scratch)
+    def job(self, recipe: Recipe = MIXED) -> Job:
+        source: Any = SimpleNamespace(reference=self.reference, lengths=LENGTHS, cache=NO_CACHE)
+        return Job(source, recipe, {}, self.scratch)
 
     @property
     def floats(self) -> Path:
