@@ -12,7 +12,6 @@ import torch
 
 from export.families import Family, family_of_model
 from export.threads import one_thread
-from runtime.processor import usable_cores
 from runtime.side_by_side import Running, run_side_by_side
 
 if TYPE_CHECKING:
@@ -120,23 +119,20 @@ def reference_logits(
     Returns:
         float32 [sequences, labels].
     """
-    out = np.empty((len(sequences), reference.labels), dtype=np.float32)
     done = 0
 
-    def run(rows: range, running: Running) -> None:
+    def run(ids: Sequence[int], running: Running) -> npt.NDArray[np.float32]:
         nonlocal done
+        input_ids = torch.tensor([list(ids)], dtype=torch.int32)
         with torch.inference_mode():  # a thread's own
-            for row in rows:
-                running.check()
-                input_ids = torch.tensor([list(sequences[row])], dtype=torch.int32)
-                logits = reference.module(input_ids, torch.ones_like(input_ids))
-                out[row] = logits[0].numpy()
-                with running.lock:
-                    done += 1
-                    if progress is not None:
-                        progress(done, len(sequences))
+            logits = reference.module(input_ids, torch.ones_like(input_ids))
+        with running.lock:
+            done += 1
+            if progress is not None:
+                progress(done, len(sequences))
+        found: npt.NDArray[np.float32] = logits[0].numpy()
+        return found
 
-    count = min(usable_cores(), len(sequences))
     with one_thread():
-        run_side_by_side([range(part, len(sequences), count) for part in range(count)], run)
-    return out
+        rows = run_side_by_side(sequences, run)
+    return np.array(rows, dtype=np.float32).reshape(len(sequences), reference.labels)

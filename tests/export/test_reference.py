@@ -57,7 +57,6 @@ def test_the_number_of_cores_moves_no_bit(  # type: ignore[no-untyped-def]
     sequences = [random.integers(5, 90, length).tolist() for length in range(1, 24)]
     before, found = torch.get_num_threads(), []
     for cores in (1, 2, 3):
-        monkeypatch.setattr("export.reference.usable_cores", lambda cores=cores: cores)
         monkeypatch.setattr("runtime.side_by_side.usable_cores", lambda cores=cores: cores)
         seen: list[tuple[int, int]] = []
         found.append(
