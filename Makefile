@@ -44,7 +44,7 @@ SHRINK_OPTIONS = $(call option,PRUNE_VOCAB,--prune-vocab) $(call option,MIN_COUN
 
 FORMAT_OPTIONS = $(call option,DEPLOYMENT_TARGET,--deployment-target) $(call option,SHAPES,--shapes) \
   $(call option,LAYOUT,--layout) $(call option,OUTPUTS,--outputs) $(call option,AUTHOR,--author) \
-  $(call option,COMPUTE_PRECISION,--compute-precision) $(call option,LICENSE,--license)
+  $(call option,COMPUTE_PRECISION,--compute-precision) $(call option,LICENSE,--license) $(call option,LENGTHS,--lengths)
 
 help: ## show this
 	@echo 'usage: make <target> [VARIABLE=value …]'
@@ -52,7 +52,7 @@ help: ## show this
 	@echo
 	@echo 'variables'
 	@echo '  TARGET=onnx|tflite|coreml|all   what to export (default tflite); coreai is experimental'
-	@echo '  MODEL=small|FOLDER|HUB   what to start from (default small: trained from scratch, offline)'
+	@echo '  MODEL=small|full|FOLDER|HUB   what to start from (default small: trained from scratch, offline)'
 	@echo '  DATA=sample:NAME|PATH    labelled texts (default sample:sentiment; also sample:support)'
 	@echo '  RECIPE=NAME,…|all        which recipes (default float and int8), or a recipe'\''s .toml file'
 	@echo '  BUDGET=48MB MAX_FLIPS=0.5%  find the most faithful artifact within a size, or the smallest with so few flips'
@@ -62,6 +62,7 @@ help: ## show this
 	@echo '  TUNING=head PRECISION=bfloat16 COMPILE=1 TENSORBOARD=FOLDER BASELINES=none   for training'
 	@echo '  PROCESSES=2 FRESH=1      finetune in several processes; throw an interrupted run away; convert anew'
 	@echo '  MAX_LENGTH= TEXT_COLUMN= LABEL_COLUMNS= LABELS= LABEL_NAMES=   see: make export ARGS=--help'
+	@echo '  LENGTHS=32,64            sequence lengths of formats with fixed shapes, below MAX_LENGTH'
 	@echo '  DEPLOYMENT_TARGET=iOS16|iOS17|iOS18 SHAPES=fixed|enumerated|range LAYOUT=default|ane'
 	@echo '  OUTPUTS=logits|classifier COMPUTE_PRECISION=float16|float32 AUTHOR= LICENSE=   for Core ML'
 	@echo '  OUTPUT=embedding POOLING=mean|cls   export sentence vectors instead of a classifier'
@@ -136,11 +137,17 @@ trace: $(STAMP_EXPORT) ## the way of one text through the model: TEXT='…' [MOD
 inspect: $(STAMP_LIGHT) ## verify a bundle's hashes and show what it holds: BUNDLE=
 	@$(LIGHT)/bin/mobile-runtime inspect '$(or $(BUNDLE),$(error name the bundle: make inspect BUNDLE=dist/tflite))' $(ARGS)
 
-bench: $(STAMP_EXPORT) ## time bundles beside what else could be picked: BUNDLE="A [B …]" [CHECKPOINT= PEERS= LENGTHS= THREADS= HTML= JSON=]
-	@$(VENV)/bin/mobile-runtime bench $(foreach folder,$(or $(MADE),$(error name the bundle: make bench BUNDLE=dist/onnx)),'$(folder)') \
+# Without a bundle it makes one of distilbert-base-uncased's sizes: times of another size say nothing of it.
+FULL := dist/full
+bench: $(STAMP_EXPORT) $(if $(BUNDLE),,$(FULL)/manifest.json) ## time bundles beside what else could be picked: [BUNDLE="A B …" CHECKPOINT= PEERS= LENGTHS= THREADS= HTML= JSON=]
+	@$(VENV)/bin/mobile-runtime bench $(foreach folder,$(or $(BUNDLE),$(FULL)),'$(folder)') \
 	  $(call option,ARTIFACT,--artifact) $(call option,CHECKPOINT,--checkpoint) $(call option,PEERS,--peers) \
 	  $(call option,LENGTHS,--lengths) $(call option,THREADS,--threads) $(call option,BASELINE,--baseline) \
 	  $(call option,JSON,--json) $(call option,HTML,--html) $(ARGS)
+
+$(FULL)/manifest.json: | $(STAMP_EXPORT)
+	@$(VENV)/bin/mobile-export export --model full --target onnx,tflite --recipe int8,int4,int4_int4emb \
+	  --max-length 256 --lengths 32,64,128 --baselines none --out '$(FULL)'
 
 compat: $(STAMP_LIGHT) ## run a bundle in the old runtimes that still install: BUNDLE= [ARTIFACT= ONLY=PACKAGE,… JSON=]
 	@$(LIGHT)/bin/mobile-runtime compat '$(or $(MADE),$(error name the bundle: make compat BUNDLE=dist/tflite))' \

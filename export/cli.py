@@ -171,6 +171,7 @@ def export(
     model_version: Annotated[
         str, typer.Option(help="For the model's metadata.", rich_help_panel=_COREML)
     ] = "1.0",
+    lengths: options.Lengths = "",
     deployment_target: DeploymentTarget = None,
     shapes: Shapes = None,
     layout: Layout = None,
@@ -235,6 +236,7 @@ def export(
         ),
         fine_tune=finetune_when.value,
         shrink=options.shrink_settings(prune_vocab, min_count, vocab_size, layers, drop_layers),
+        lengths=options.lengths_of(lengths),
         reference_limit=reference_limit,
         texts=texts,
         vectors=vectors if product is Product.EMBEDDING else None,

@@ -60,8 +60,8 @@ def distill(
         str,
         typer.Option(
             help="from-teacher (half of its layers; a BERT gives a DistilBERT), same-family (half "
-            "of its layers), small or small:FAMILY (new, with the teacher's tokenizer), a folder "
-            "or a hub name.",
+            "of its layers), small, small:FAMILY or full (new, with the teacher's tokenizer), a "
+            "folder or a hub name.",
             rich_help_panel=options.LESSON,
         ),
     ] = "from-teacher",

@@ -96,9 +96,17 @@ Kind = Annotated[
 Model = Annotated[
     str,
     typer.Option(
-        help="small or small:FAMILY (trained from scratch, offline), a checkpoint's folder, or a "
-        "name on the hub such as distilbert-base-uncased.",
+        help="small, small:FAMILY or full, which has distilbert-base-uncased's sizes (trained from "
+        "scratch, offline), a checkpoint's folder, or a name on the hub such as "
+        "distilbert-base-uncased.",
         rich_help_panel=MODEL,
+    ),
+]
+Lengths = Annotated[
+    str,
+    typer.Option(
+        help="Sequence lengths of formats with fixed shapes, with commas; the longest is always "
+        "there. 32,64 if absent.",
     ),
 ]
 Revision = Annotated[
@@ -261,6 +269,18 @@ def data_settings(
 def names(text: str) -> tuple[str, ...]:
     """What stands between commas."""
     return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def lengths_of(text: str) -> tuple[int, ...]:
+    """Numbers between commas.
+
+    Raises:
+        UserError: one is none.
+    """
+    try:
+        return tuple(int(part) for part in names(text))
+    except ValueError:
+        raise UserError(f"--lengths {text} is not understood", todo="for example 32,64") from None
 
 
 def shrink_settings(

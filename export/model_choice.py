@@ -65,14 +65,14 @@ def choose(dataset: TextDataset, settings: FineTuneSettings, mode: FineTuneMode)
     Raises:
         UserError: the checkpoint cannot be read, or mode is ``never`` and it does not fit.
     """
-    if settings.is_small:
+    if settings.is_from_scratch:
         if mode == "never":
             raise UserError(
                 "there is nothing to export without fine-tuning",
-                why="the small default starts from random weights",
+                why=f"{settings.model} starts from random weights",
                 todo="name a fine-tuned checkpoint: MODEL=folder",
             )
-        return Choice(None, "the small default is trained from scratch")
+        return Choice(None, f"{settings.model} is trained from scratch")
     if mode == "always":
         return Choice(None, f"{settings.model} is fine-tuned, as asked")
     checkpoint = find_checkpoint(settings.model, settings.revision)
@@ -144,7 +144,7 @@ def checkpoint_folder(root: Path, dataset: TextDataset, settings: FineTuneSettin
     trains anew. A local starting checkpoint counts with its weights' hash.
     """
     origin = settings.model
-    if not settings.is_small:
+    if not settings.is_from_scratch:
         checkpoint = find_checkpoint(origin, settings.revision)
         origin = f"{checkpoint.name}@{checkpoint.weights_sha256()}"
     key = canonical_json(

@@ -31,7 +31,6 @@ from export.reference import Reference, reference_from_model
 from export.reference_trace import write_reference_trace
 from export.search.find import find_recipe
 from export.search.settings import check_texts
-from export.settings import lengths_up_to
 from export.shrinking.exporting import shrink_for_export, shrunk_markdown
 from export.targets.base import ArtifactMetadata, Source
 from export.tokenizers import describe_tokenizer, write_tokenizer
@@ -93,7 +92,7 @@ def export_bundle(settings: ExportSettings) -> Exported:
         dataset = relabel(dataset, labels_of(checkpoint, dataset))
         reference = reference_from_model(load_classifier(checkpoint))
     max_length = min(settings.model.max_length, reference.max_positions)
-    lengths = lengths_up_to(max_length)
+    lengths = settings.lengths_up_to(max_length)
     with staging_folder(settings.out) as staging:
         tokenizer = load_tokenizer(checkpoint)
         spec = describe_tokenizer(tokenizer, max_length, checkpoint.family)
@@ -172,7 +171,7 @@ def _smaller_checkpoint(
         checkpoint, training = _checkpoint(dataset, settings)
         return checkpoint, training, shrunk_markdown(checkpoint.path)
     what = (settings.shrink, settings.checkpoints, dataset, model.max_length)
-    if model.is_small:
+    if model.is_from_scratch:
         checkpoint, training = _checkpoint(dataset, settings)
         checkpoint = shrink_for_export(checkpoint, *what)
         return checkpoint, training, shrunk_markdown(checkpoint.path)
@@ -233,7 +232,7 @@ def _golden(
         validation = ()
     if settings.search is not None:
         check_texts(settings.search.max_flips, len(validation) + len(unlabelled))
-    lengths = lengths_up_to(spec.max_length)
+    lengths = settings.lengths_up_to(spec.max_length)
     with stage("PyTorch float32 reference"), progress_bar("reference") as progress:
         golden = golden_from_reference(
             reference,
@@ -273,7 +272,7 @@ def _metadata(settings: ExportSettings, facts: Facts) -> ArtifactMetadata:
 
 def _license(settings: ExportSettings) -> str:
     """The small default learns from nothing but the embedded sample, which is ours."""
-    if settings.model.is_small and settings.data.source.startswith("sample:"):
+    if settings.model.is_from_scratch and settings.data.source.startswith("sample:"):
         return "Apache-2.0"
     return "as the base model and the data allow; name it with LICENSE= when you export"
 

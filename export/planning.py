@@ -41,6 +41,7 @@ class ExportSettings:
         model: what to start from, and how to fine-tune it if that is needed.
         fine_tune: when to fine-tune.
         checkpoints: folder of fine-tuned checkpoints, used again by later runs.
+        lengths: of formats with fixed shapes, in ids; see `lengths_up_to`.
         reference_limit: most validation texts in the reference set.
         texts: the user's own unlabelled texts for the reference set, UTF-8, one a line; at most
             `reference_limit` of them are used.
@@ -62,12 +63,17 @@ class ExportSettings:
     model: FineTuneSettings = field(default_factory=FineTuneSettings)
     fine_tune: FineTuneMode = "auto"
     checkpoints: Path = Path("build/checkpoints")
+    lengths: tuple[int, ...] = ()
     reference_limit: int = 2000
     texts: Path | None = None
     shrink: ShrinkSettings | None = None
     vectors: EmbeddingSettings | None = None
     search: SearchSettings | None = None
     cache: ContentCache = NO_CACHE
+
+    def lengths_up_to(self, max_length: int) -> tuple[int, ...]:
+        """Of formats with fixed shapes, where the model bears texts of `max_length` ids."""
+        return lengths_up_to(max_length, self.lengths)
 
 
 def is_bundle(path: Path) -> bool:
@@ -80,8 +86,8 @@ def plan(settings: ExportSettings) -> list[Wanted]:
 
     Raises:
         UserError: a name is unknown (the known ones are listed), a target's packages or runtime
-            are missing, no target has an option that was given, or the output folder holds
-            something else.
+            are missing, no target has an option that was given, a length cannot be, or the output
+            folder holds something else.
     """
     known = targets()
     usual = [name for name, target in known.items() if not target.EXPERIMENTAL]
@@ -106,7 +112,7 @@ def plan(settings: ExportSettings) -> list[Wanted]:
             offered = [
                 recipe for recipe in offered if _goes(known[name], recipe, settings)
             ] or offered
-        lengths = lengths_up_to(settings.model.max_length)
+        lengths = settings.lengths_up_to(settings.model.max_length)
         chosen.append(with_options(known[name], offered, settings.options, lengths))
     for option in settings.options:
         if not any(option in known[name].OPTIONS for name in names):
@@ -124,7 +130,8 @@ def plan(settings: ExportSettings) -> list[Wanted]:
 def _goes(target: Target, recipe: Recipe, settings: ExportSettings) -> bool:
     """Whether a recipe goes with the options that were named; a search leaves the others out."""
     try:
-        with_options(target, [recipe], settings.options, lengths_up_to(settings.model.max_length))
+        lengths = settings.lengths_up_to(settings.model.max_length)
+        with_options(target, [recipe], settings.options, lengths)
     except UserError as error:
         note(f"  without {recipe.name}: {error.what}")
         return False

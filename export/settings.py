@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from runtime.errors import UserError
 
-SMALL = "small"
+SMALL, FULL = "small", "full"
 _SMALL_FAMILY = "small:"
 DEFAULT_MAX_LENGTH = 128
 
@@ -77,6 +77,10 @@ PRETRAINED = Hyperparameters(
 FROM_SCRATCH = Hyperparameters(
     epochs=20, batch_size=32, learning_rate=1e-3, weight_decay=0.01, warmup_share=0.1
 )
+# At 1e-3 so wide a model does not learn (chosen on the sample, see `FULL_SIZE`).
+FULL_FROM_SCRATCH = Hyperparameters(
+    epochs=2, batch_size=32, learning_rate=1e-4, weight_decay=0.01, warmup_share=0.1
+)
 # A head on frozen vectors: an epoch takes a moment, and so few weights bear a higher rate.
 HEAD_ONLY = Hyperparameters(
     epochs=30, batch_size=32, learning_rate=1e-3, weight_decay=0.01, warmup_share=0.1, patience=5
@@ -84,8 +88,8 @@ HEAD_ONLY = Hyperparameters(
 
 
 @dataclass(frozen=True, slots=True)
-class SmallModel:
-    """The embedded default: a DistilBERT that learns from scratch in minutes on two cores.
+class ModelSize:
+    """A model that starts from random weights; as it stands, one that two cores train in minutes.
 
     Attributes:
         vocab_size: most tokens of its own WordPiece vocabulary.
@@ -94,6 +98,9 @@ class SmallModel:
         initializer_range: standard deviation of the first weights. BERT's 0.02 suits 768
             dimensions; at 128 it cost ten points of accuracy on the sample (0.748 against 0.843
             after 14 epochs).
+        positions: fewest rows of the table of positions; more if texts may be longer.
+        fill: whether a smaller vocabulary is filled up to `vocab_size` with ``[unused0]``,
+            ``[unused1]`` …, as BERT's has them: rows that no text reads, but every file stores.
     """
 
     vocab_size: int = 8000
@@ -103,6 +110,22 @@ class SmallModel:
     hidden_dim: int = 512
     dropout: float = 0.1
     initializer_range: float = 0.06
+    positions: int = 0
+    fill: bool = False
+
+
+# distilbert-base-uncased's configuration: 67 million parameters. Its weights are on the hub; its
+# size alone, which is what speed and memory depend on, can be had anywhere.
+FULL_SIZE = ModelSize(
+    vocab_size=30_522,
+    dim=768,
+    layers=6,
+    heads=12,
+    hidden_dim=3072,
+    initializer_range=0.02,
+    positions=512,
+    fill=True,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,10 +160,12 @@ class FineTuneSettings:
     """One fine-tuning run.
 
     Attributes:
-        model: ``small``, ``small:FAMILY`` such as ``small:roberta``, a local folder or a name on
-            the hub.
+        model: ``small``, ``small:FAMILY`` such as ``small:roberta``, ``full``, a local folder or a
+            name on the hub.
         revision: commit or tag on the hub.
-        hyperparameters: None takes `HEAD_ONLY`, or `PRETRAINED` or `FROM_SCRATCH` by the model.
+        hyperparameters: None takes `HEAD_ONLY`, or `PRETRAINED`, `FROM_SCRATCH` or
+            `FULL_FROM_SCRATCH` by the model.
+        small: sizes of ``small`` and ``small:FAMILY``; ``full`` has `FULL_SIZE`.
         max_length: longest sequence in ids, special tokens included.
         seed: of weights, shuffling and dropout.
         tuning: ``whole``, or ``head``: the encoder stays as it is and only the head learns.
@@ -154,7 +179,7 @@ class FineTuneSettings:
     model: str = SMALL
     revision: str | None = None
     hyperparameters: Hyperparameters | None = None
-    small: SmallModel = SmallModel()
+    small: ModelSize = ModelSize()
     max_length: int = DEFAULT_MAX_LENGTH
     seed: int = 13
     tuning: Tuning = "whole"
@@ -166,34 +191,53 @@ class FineTuneSettings:
     def what_decides(self) -> dict[str, Any]:
         """Everything that the result depends on, JSON-safe, with the effective hyper-parameters."""
         values = asdict(self) | {"hyperparameters": asdict(self.effective)}
+        values["small"] = asdict(self.size)
         del values["run"]
         return values
 
     @property
-    def small_family(self) -> str | None:
+    def new_family(self) -> str | None:
         """The family of a model that is trained from scratch; None for a checkpoint."""
-        if self.model == SMALL:
+        if self.model in (SMALL, FULL):
             return "distilbert"
         if self.model.startswith(_SMALL_FAMILY):
             return self.model.removeprefix(_SMALL_FAMILY)
         return None
 
     @property
-    def is_small(self) -> bool:
-        """Whether the model is a small one, trained from scratch."""
-        return self.small_family is not None
+    def is_from_scratch(self) -> bool:
+        """Whether the model starts from random weights."""
+        return self.new_family is not None
+
+    @property
+    def size(self) -> ModelSize:
+        """Of a model that starts from random weights."""
+        return FULL_SIZE if self.model == FULL else self.small
 
     @property
     def effective(self) -> Hyperparameters:
         """The hyper-parameters that the run uses."""
-        usual = FROM_SCRATCH if self.is_small else PRETRAINED
+        usual = FROM_SCRATCH if self.is_from_scratch else PRETRAINED
+        if self.model == FULL:
+            usual = FULL_FROM_SCRATCH
         return self.hyperparameters or (HEAD_ONLY if self.tuning == "head" else usual)
 
 
-def lengths_up_to(max_length: int) -> tuple[int, ...]:
-    """Sequence lengths for formats with fixed shapes: 32 and 64 where they are shorter, and max.
+def lengths_up_to(max_length: int, wanted: tuple[int, ...] = ()) -> tuple[int, ...]:
+    """Sequence lengths for formats with fixed shapes, ascending: those below max, and max.
 
-    Three lengths keep a 66M-parameter int8 TFLite file below 68 MB; short texts, which are most,
-    run at 32.
+    Args:
+        max_length: of the bundle's texts, in ids.
+        wanted: empty takes 32 and 64. Three lengths keep a 66M-parameter int8 TFLite file below
+            68 MB; short texts, which are most, run at 32.
+
+    Raises:
+        UserError: a wanted length has no room for the special tokens or is above max.
     """
-    return (*(length for length in (32, 64) if length < max_length), max_length)
+    wrong = [length for length in wanted if not 2 < length <= max_length]
+    if wrong:
+        raise UserError(
+            f"no artifact can be made for texts of {wrong[0]} ids",
+            why=f"a text has more than 2 and at most {max_length}, which MAX_LENGTH= changes",
+        )
+    return tuple(sorted({*(n for n in wanted or (32, 64) if n < max_length), max_length}))

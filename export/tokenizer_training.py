@@ -19,24 +19,27 @@ if TYPE_CHECKING:
 _MOST_LETTERS = 1000
 
 
-def train_tokenizer(family: Family, texts: Iterable[str], vocab_size: int) -> Tokenizer:
+def train_tokenizer(
+    family: Family, texts: Iterable[str], vocab_size: int, *, fill: bool = False
+) -> Tokenizer:
     """Train a tokenizer as the family's checkpoints have.
 
     Args:
         family: decides on the model, the normalization and the special tokens.
         texts: training texts.
         vocab_size: most tokens, special ones included; byte-level BPE has at least its 256 bytes.
+        fill: see `train_wordpiece`; other kinds are never filled.
     """
     texts = list(texts)
     kind = family.tokenizers[0]
     if kind == "WordPiece":
-        return train_wordpiece(texts, vocab_size)
+        return train_wordpiece(texts, vocab_size, fill=fill)
     if kind == "BPE":
         return _bpe(family, texts, vocab_size)
     return _unigram(family, texts, vocab_size)
 
 
-def train_wordpiece(texts: Iterable[str], vocab_size: int) -> Tokenizer:
+def train_wordpiece(texts: Iterable[str], vocab_size: int, *, fill: bool = False) -> Tokenizer:
     """Train an uncased BERT-style WordPiece tokenizer; the same texts give the same vocabulary.
 
     The trainer numbers the letters inside words (``##a``) in the order of a hash table that differs
@@ -46,6 +49,7 @@ def train_wordpiece(texts: Iterable[str], vocab_size: int) -> Tokenizer:
     Args:
         texts: training texts.
         vocab_size: most tokens, special ones included.
+        fill: add ``[unused0]``, ``[unused1]`` … until there are so many.
     """
     texts = list(texts)
     special = list(BERT_TOKENS.order)
@@ -57,7 +61,11 @@ def train_wordpiece(texts: Iterable[str], vocab_size: int) -> Tokenizer:
         show_progress=False,
     )
     scratch.train_from_iterator(texts, trainer)
-    tokenizer = _untrained_wordpiece(scratch.get_vocab(with_added_tokens=True))
+    vocab = scratch.get_vocab(with_added_tokens=True)
+    if fill:
+        left = range(len(vocab), vocab_size)
+        vocab |= {f"[unused{n}]": place for n, place in enumerate(left)}
+    tokenizer = _untrained_wordpiece(vocab)
     tokenizer.add_special_tokens(special)
     _frame(tokenizer, BERT_TOKENS)
     return tokenizer

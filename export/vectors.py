@@ -35,13 +35,13 @@ def choose_encoder(settings: FineTuneSettings, mode: FineTuneMode) -> Choice:
     Raises:
         UserError: the checkpoint cannot be read, or there is nothing to export.
     """
-    if settings.is_small and mode == "never":
+    if settings.is_from_scratch and mode == "never":
         raise UserError(
             "there is nothing to export without fine-tuning",
-            why="a small model starts from random weights",
+            why=f"{settings.model} starts from random weights",
             todo="name a checkpoint: MODEL=folder",
         )
-    if settings.is_small or mode == "always":
+    if settings.is_from_scratch or mode == "always":
         return Choice(None, f"{settings.model} is fine-tuned first; vectors are its encoder's")
     checkpoint = find_checkpoint(settings.model, settings.revision)
     return Choice(checkpoint, f"the encoder of {checkpoint.name} is exported as it is")

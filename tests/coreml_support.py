@@ -14,7 +14,7 @@ from export.artifacts import effective_reference
 from export.families import families
 from export.recipes import Recipe, WeightsRule
 from export.reference import Reference, reference_from_model
-from export.settings import SmallModel
+from export.settings import ModelSize
 from export.targets import coreml
 from export.targets.base import ArtifactMetadata, Job, Source
 from export.targets.coreml import OPTIONS
@@ -52,7 +52,7 @@ def family_classifier(name: str, seed: int = 3, **changes: Any) -> Any:
 
     family = families()[name]
     # Heads 8 wide, MobileBERT's 2: float16 has neither's scale.
-    size = SmallModel(vocab_size=200, dim=64, layers=2, heads=8, hidden_dim=96, dropout=0.0)
+    size = ModelSize(vocab_size=200, dim=64, layers=2, heads=8, hidden_dim=96, dropout=0.0)
     settings = dict(family.sizes(size)) | {"vocab_size": 200, "num_labels": 3}
     pad_id = settings.setdefault("pad_token_id", 1)
     if family.has_positions:

@@ -12,10 +12,10 @@ from transformers import DistilBertConfig, DistilBertForSequenceClassification
 
 from export.data import DataSettings
 from export.planning import ExportSettings
-from export.settings import FineTuneSettings, Hyperparameters, RunOptions, SmallModel
+from export.settings import FineTuneSettings, Hyperparameters, ModelSize, RunOptions
 
 ROOT = Path(__file__).resolve().parent.parent
-TINY = SmallModel(vocab_size=300, dim=64, layers=2, heads=4, hidden_dim=128, dropout=0.0)
+TINY = ModelSize(vocab_size=300, dim=64, layers=2, heads=4, hidden_dim=128, dropout=0.0)
 TINY_SETTINGS = FineTuneSettings(
     small=TINY,
     max_length=64,

@@ -10,10 +10,10 @@ from export.families.base import Family, SpecialTokens, bert_sizes
 if TYPE_CHECKING:
     import torch
 
-    from export.settings import SmallModel
+    from export.settings import ModelSize
 
 
-def _sizes(size: SmallModel) -> dict[str, Any]:
+def _sizes(size: ModelSize) -> dict[str, Any]:
     return bert_sizes(size) | {
         "embedding_size": max(8, size.dim // 2),
         "classifier_dropout_prob": size.dropout,

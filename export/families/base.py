@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     import torch
 
-    from export.settings import SmallModel
+    from export.settings import ModelSize
 
 # What is added to the attention scores of padding. exp(-1e4) is 0 in float32, so the result equals
 # -inf's, and unlike -inf it survives float16 and int8 without NaN.
@@ -112,7 +112,7 @@ def absolute_inputs(
     return inputs
 
 
-def bert_sizes(size: SmallModel) -> dict[str, Any]:
+def bert_sizes(size: ModelSize) -> dict[str, Any]:
     """The names that BERT and most of its descendants give to their sizes."""
     return {
         "hidden_size": size.dim,
@@ -174,7 +174,7 @@ class Family:
     pad_side: PadSide = "right"
     pooled_position: int = 0
     example: str
-    sizes: Callable[[SmallModel], Mapping[str, Any]] = bert_sizes
+    sizes: Callable[[ModelSize], Mapping[str, Any]] = bert_sizes
     inputs: Callable[[Any, torch.Tensor, torch.Tensor], dict[str, torch.Tensor]] = absolute_inputs
     head_of: Callable[[Any, torch.Tensor], torch.Tensor]
     scale_pairs: tuple[ScalePair, ...] = ()

@@ -10,10 +10,10 @@ from export.families.base import Family, ScalePair
 if TYPE_CHECKING:
     import torch
 
-    from export.settings import SmallModel
+    from export.settings import ModelSize
 
 
-def _sizes(size: SmallModel) -> dict[str, Any]:
+def _sizes(size: ModelSize) -> dict[str, Any]:
     return {
         "dim": size.dim,
         "n_layers": size.layers,

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 from export.families.base import Family, ScalePair, bert_scale_pairs, bert_sizes, dense_head
 
 if TYPE_CHECKING:
-    from export.settings import SmallModel
+    from export.settings import ModelSize
 
 
-def _sizes(size: SmallModel) -> dict[str, Any]:
+def _sizes(size: ModelSize) -> dict[str, Any]:
     return bert_sizes(size) | {"embedding_size": max(8, size.dim // 2)}
 
 

@@ -10,10 +10,10 @@ from export.families.base import Family, absolute_inputs, bert_sizes, pooler_hea
 if TYPE_CHECKING:
     import torch
 
-    from export.settings import SmallModel
+    from export.settings import ModelSize
 
 
-def _sizes(size: SmallModel) -> dict[str, Any]:
+def _sizes(size: ModelSize) -> dict[str, Any]:
     # The paper's proportions: the bottleneck and the embedding are a quarter of the width.
     narrow = max(size.heads, size.dim // 4)
     return bert_sizes(size) | {

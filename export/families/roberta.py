@@ -17,10 +17,10 @@ from export.families.base import (
 if TYPE_CHECKING:
     import torch
 
-    from export.settings import SmallModel
+    from export.settings import ModelSize
 
 
-def _sizes(size: SmallModel) -> dict[str, Any]:
+def _sizes(size: ModelSize) -> dict[str, Any]:
     return bert_sizes(size) | {"type_vocab_size": 1}
 
 

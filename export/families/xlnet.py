@@ -10,14 +10,14 @@ from export.families.base import Family, SpecialTokens
 if TYPE_CHECKING:
     import torch
 
-    from export.settings import SmallModel
+    from export.settings import ModelSize
 
 # Segments by the original code: the text and its <sep> are 0, <cls> is 2. Only whether two
 # positions share a segment matters.
 _TEXT_SEGMENT, _CLS_SEGMENT = 0, 2
 
 
-def _sizes(size: SmallModel) -> dict[str, Any]:
+def _sizes(size: ModelSize) -> dict[str, Any]:
     return {
         "d_model": size.dim,
         "n_layer": size.layers,

@@ -95,7 +95,7 @@ def prepare(dataset: TextDataset, settings: FineTuneSettings, destination: Path)
         UserError: the model cannot be had, or its vectors are not finite.
     """
     start = starting_point(settings, dataset)
-    if settings.is_small:
+    if settings.is_from_scratch:
         note("  the encoder is random and stays so: heads only is meant for a pretrained MODEL=")
     features = features_of(dataset, settings, start)
     began = time.monotonic()

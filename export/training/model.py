@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from export import checkpoint as checkpoints
 from export.data.task import TextDataset
 from export.families import Family, families
-from export.settings import FineTuneSettings, SmallModel
+from export.settings import FineTuneSettings, ModelSize
 from export.tokenizer_training import train_tokenizer
 from runtime.errors import UserError
 
@@ -44,8 +44,8 @@ def starting_point(settings: FineTuneSettings, dataset: TextDataset) -> Start:
     import transformers
 
     transformers.set_seed(settings.seed)
-    if settings.small_family is not None:
-        return _small(settings, settings.small_family, dataset)
+    if settings.new_family is not None:
+        return _new(settings, settings.new_family, dataset)
     checkpoint = checkpoints.find_checkpoint(settings.model, settings.revision)
     model = checkpoints.load_classifier(
         checkpoint, labels=dataset.labels, multi_label=dataset.is_multi_label
@@ -66,9 +66,9 @@ def starting_point(settings: FineTuneSettings, dataset: TextDataset) -> Start:
     )
 
 
-def small_model(
+def new_model(
     family: Family,
-    size: SmallModel,
+    size: ModelSize,
     texts: Iterable[str],
     labels: tuple[str, ...],
     *,
@@ -76,7 +76,7 @@ def small_model(
     multi_label: bool = False,
     tokenizer: Tokenizer | None = None,
 ) -> tuple[PreTrainedModel, Tokenizer]:
-    """A small classifier with random weights, and a tokenizer of the family's kind made of texts.
+    """A classifier with random weights, and a tokenizer of the family's kind made of texts.
 
     The weights come from torch's global generator: seed it first. A `tokenizer` that is there
     already, such as a teacher's, is taken as it is.
@@ -84,11 +84,11 @@ def small_model(
     import transformers
 
     if tokenizer is None:
-        tokenizer = train_tokenizer(family, texts, size.vocab_size)
+        tokenizer = train_tokenizer(family, texts, size.vocab_size, fill=size.fill)
     config = getattr(transformers, family.config_class)(
         **family.sizes(size),
         **_ids_of(tokenizer, family),
-        **_positions(family, max_length, tokenizer),
+        **_positions(family, max(max_length, size.positions), tokenizer),
         vocab_size=tokenizer.get_vocab_size(with_added_tokens=True),
         id2label=dict(enumerate(labels)),
         label2id={label: i for i, label in enumerate(labels)},
@@ -98,21 +98,26 @@ def small_model(
     return getattr(transformers, family.classifier)(config), tokenizer
 
 
-def _small(settings: FineTuneSettings, name: str, dataset: TextDataset) -> Start:
+def _new(settings: FineTuneSettings, name: str, dataset: TextDataset) -> Start:
     if name not in families():
         raise UserError(
             f"there is no small {name!r}", todo=f"choose one of: {', '.join(families())}"
         )
     family = families()[name]
-    model, tokenizer = small_model(
+    model, tokenizer = new_model(
         family,
-        settings.small,
+        settings.size,
         (example.text for example in dataset.splits["train"]),
         dataset.labels,
         max_length=settings.max_length,
         multi_label=dataset.is_multi_label,
     )
-    return Start(model, tokenizer, f"small-{name}", None, family)
+    return Start(model, tokenizer, new_name(settings, family), None, family)
+
+
+def new_name(settings: FineTuneSettings, family: Family) -> str:
+    """For people and the manifest, of a model from random weights, such as ``small-distilbert``."""
+    return f"{settings.model.split(':')[0]}-{family.name}"
 
 
 def _ids_of(tokenizer: Tokenizer, family: Family) -> dict[str, Any]:
@@ -122,9 +127,9 @@ def _ids_of(tokenizer: Tokenizer, family: Family) -> dict[str, Any]:
     return {name: tokenizer.token_to_id(token) for name, token in ids.items()}
 
 
-def _positions(family: Family, max_length: int, tokenizer: Tokenizer) -> dict[str, int]:
-    """Room for exactly max_length ids, where the family has a table of positions."""
+def _positions(family: Family, ids: int, tokenizer: Tokenizer) -> dict[str, int]:
+    """Room for exactly so many ids, where the family has a table of positions."""
     if not family.has_positions:
         return {}
     pad_id = tokenizer.token_to_id(family.special.pad) or 0
-    return {"max_position_embeddings": max_length + family.unused_positions(pad_id)}
+    return {"max_position_embeddings": ids + family.unused_positions(pad_id)}

@@ -85,6 +85,12 @@ def test_bad_data(tmp_path: Path, make, words: tuple[str, ...]) -> None:  # type
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(("lengths", "word"), [("32,x", "32,x"), ("32,500", "500 ids")])
+def test_bad_lengths(tmp_path: Path, weather_file: Path, lengths: str, word: str) -> None:
+    options = ["--data", weather_file, "--out", tmp_path / "out", "--lengths", lengths]
+    assert_one_line(without_a_process("export", "--target", "tflite", *options), word)
+
+
 def test_bad_models(tmp_path: Path, checkpoint_folder: Path, weather_file: Path) -> None:
     common = ["export", "--target", "onnx", "--data", weather_file, "--out", tmp_path / "out"]
     done = without_a_process(*common, "--model", "./missing")

@@ -23,10 +23,10 @@ from export.planning import ExportSettings
 from export.pooling import EmbeddingSettings
 from export.recipes import recipes
 from export.reference import reference_logits
-from export.settings import SmallModel
+from export.settings import ModelSize
 from export.targets.onnx import convert
 from export.training.embeddings import embed_sequences, sequences_of
-from export.training.model import small_model
+from export.training.model import new_model
 from export.vectors import load_encoder, task_of, vector_recipe
 from runtime.bundle import GOLDEN, Bundle, open_bundle
 from runtime.embed import TextEmbedder
@@ -335,9 +335,9 @@ def test_the_references_batches_and_padding_change_nothing(checkpoint_folder: Pa
 def test_every_familys_encoder_loses_its_head_and_nothing_else(name: str) -> None:
     torch.manual_seed(5)
     family = families()[name]
-    size = SmallModel(vocab_size=300, dim=32, layers=1, heads=2, hidden_dim=64)
+    size = ModelSize(vocab_size=300, dim=32, layers=1, heads=2, hidden_dim=64)
     texts = ["the sky is blue today", "rain again and again", "snow on every roof"] * 10
-    model, _ = small_model(family, size, texts, ("a", "b"), max_length=32)
+    model, _ = new_model(family, size, texts, ("a", "b"), max_length=32)
     before = {key: value.clone() for key, value in model.state_dict().items()}
     reference = reference_of_vectors(model, MEAN)
     kept = reference.module.model.state_dict()

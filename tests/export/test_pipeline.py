@@ -129,6 +129,7 @@ def test_from_texts_alone_with_the_small_default(weather_file: Path, tmp_path: P
         ),
         ({"targets": ()}, "no TARGET was named"),
         ({"recipes": ("int3",)}, "unknown RECIPE 'int3' for the target onnx. choose among:"),
+        ({"lengths": (16, 4000)}, "no artifact can be made for texts of 4000 ids"),
         (
             {"options": {"layout": "ane"}},
             "the target onnx has no layout to choose. it is for coreml",

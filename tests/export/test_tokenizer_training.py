@@ -60,3 +60,16 @@ def test_a_long_text_takes_part_in_unigram() -> None:
     long = "umbrella " * 1000
     tokenizer = train_tokenizer(families()["albert"], ["a b c", long], 200)
     assert tokenizer.encode("umbrella").tokens == ["[CLS]", "\u2581umbrella", "[SEP]"]
+
+
+def test_a_filled_vocabulary_reads_texts_as_before() -> None:
+    family = families()["distilbert"]
+    plain = train_tokenizer(family, TEXTS, 300)
+    filled = train_tokenizer(family, TEXTS, 300, fill=True)
+    known = plain.get_vocab_size()
+    assert known < filled.get_vocab_size() == 300
+    assert [filled.id_to_token(i) for i in range(known, 300)] == [
+        f"[unused{n}]" for n in range(300 - known)
+    ]
+    for text in (*TEXTS[:3], "a [unused0] wet sky", "[CLS] isn't"):
+        assert filled.encode(text).ids == plain.encode(text).ids

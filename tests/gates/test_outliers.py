@@ -20,6 +20,7 @@ from export.checkpoint import load_classifier, read_checkpoint
 from export.pipeline import Exported, export_bundle
 from export.recipes import Recipe, recipes
 from export.reference import Reference, reference_from_model
+from runtime.bundle import open_bundle
 from runtime.parity.judge import ArtifactReport
 
 from support import export_settings
@@ -50,7 +51,14 @@ def exported(checkpoint: Path, data: Path, out: Path, outliers: str | None) -> E
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(export.recipes.choice, "recipes", own)
         return export_bundle(
-            export_settings(checkpoint, data, out, targets=("onnx", "tflite"), recipes=("int8",))
+            export_settings(
+                checkpoint,
+                data,
+                out,
+                targets=("onnx", "tflite"),
+                recipes=("int8",),
+                lengths=(24,),  # instead of the usual 32
+            )
         )
 
 
@@ -77,6 +85,9 @@ def test_with_migration_int8_survives(exact: Path, weather_file: Path, tmp_path:
     assert result.report.verdict == "pass"
     assert {r.path for r in result.report.artifacts} == {*INT8}
     assert all(not failed(report) for report in result.report.artifacts)
+    assert result.bundle is not None
+    made = {a.path: a.lengths for a in open_bundle(result.bundle).manifest.artifacts}
+    assert made == {"model_int8.onnx": None, "model_int8.tflite": (24, 64)}
 
 
 @pytest.mark.slow

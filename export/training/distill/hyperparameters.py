@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from export.settings import FROM_SCRATCH, PRETRAINED, Hyperparameters
+from export.settings import (
+    FROM_SCRATCH,
+    FULL,
+    FULL_FROM_SCRATCH,
+    PRETRAINED,
+    SMALL,
+    Hyperparameters,
+)
 from export.training.distill.settings import GENERAL, DistillSettings
 
 # Narrow models want larger steps: Turc et al. (arXiv 1908.08962) tuned 5e-4 to 3e-5 over widths of
@@ -21,6 +28,8 @@ def suitable(settings: DistillSettings, teacher: Any) -> Hyperparameters:
     """
     if settings.kind == "general":
         return GENERAL
-    small = settings.student.split(":")[0] == "small"
+    if settings.student == FULL:
+        return FULL_FROM_SCRATCH
+    small = settings.student.split(":")[0] == SMALL
     narrow = settings.is_from_teacher and teacher.hidden_size < _NARROW
     return FROM_SCRATCH if small or narrow else PRETRAINED

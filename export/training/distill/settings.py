@@ -63,7 +63,7 @@ class DistillSettings:
         teacher: a checkpoint's folder or hub name.
         kind: ``general`` teaches language by masked texts, ``task`` a classifier's answers.
         student: `FROM_TEACHER` (a BERT gives a DistilBERT, others a shallower copy), `SAME_FAMILY`,
-            ``small``, ``small:FAMILY``, a folder or a hub name.
+            ``small``, ``small:FAMILY``, ``full``, a folder or a hub name.
         layers: of the teacher, for a student made from it; None spreads half as many.
         temperature: T of the soft targets.
         alpha: task: weight of the soft term, the hard one has 1 - alpha (the project's

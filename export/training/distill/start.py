@@ -18,7 +18,7 @@ from export.training.distill.same_tokenizer import require_same_tokenizer
 from export.training.distill.settings import SAME_FAMILY, DistillSettings
 from export.training.distill.student import distilbert_from_bert, shallow_copy
 from export.training.distill.teacher import Teacher, load_masked_lm
-from export.training.model import Start, small_model, starting_point
+from export.training.model import Start, new_model, new_name, starting_point
 from runtime.errors import UserError
 
 if TYPE_CHECKING:
@@ -66,18 +66,18 @@ def classifier_student(
         model.config.problem_type = f"{kind}_label_classification"
         return Start(model, teacher.tokenizer, _name(settings, teacher), None, family)
     training = replace(settings.training, model=settings.student)
-    if training.is_small:
-        family = _small_family(settings.student, training, teacher)
-        model, tokenizer = small_model(
+    if training.is_from_scratch:
+        family = _new_family(settings.student, training, teacher)
+        model, tokenizer = new_model(
             family,
-            training.small,
+            training.size,
             (),
             dataset.labels,
             max_length=training.max_length,
             multi_label=dataset.is_multi_label,
             tokenizer=teacher.tokenizer,
         )
-        return Start(model, tokenizer, f"small-{family.name}", None, family)
+        return Start(model, tokenizer, new_name(training, family), None, family)
     start = starting_point(training, dataset)
     require_same_tokenizer(teacher.tokenizer, start.tokenizer, _texts(dataset))
     return start
@@ -101,17 +101,17 @@ def language_student(settings: DistillSettings, teacher: Teacher, texts: Sequenc
         model.config.architectures = [family.masked_lm]
         return Start(model, teacher.tokenizer, _name(settings, teacher), None, family)
     training = replace(settings.training, model=settings.student)
-    if training.is_small:
-        family = _small_family(settings.student, training, teacher)
+    if training.is_from_scratch:
+        family = _new_family(settings.student, training, teacher)
         if not family.masked_lm:
             raise UserError(
                 f"a small {family.title} cannot take part in general distillation",
                 why="its family was not trained by masking",
                 todo="distil for a task instead: --kind task",
             )
-        classifier, tokenizer = small_model(
+        classifier, tokenizer = new_model(
             family,
-            training.small,
+            training.size,
             (),
             ("LABEL_0", "LABEL_1"),
             max_length=training.max_length,
@@ -122,7 +122,7 @@ def language_student(settings: DistillSettings, teacher: Teacher, texts: Sequenc
         config.problem_type = None
         transformers.set_seed(settings.training.seed)
         model = getattr(transformers, family.masked_lm)(config)
-        return Start(model, tokenizer, f"small-{family.name}", None, family)
+        return Start(model, tokenizer, new_name(training, family), None, family)
     checkpoint = find_checkpoint(settings.student)
     tokenizer = load_tokenizer(checkpoint)
     require_same_tokenizer(teacher.tokenizer, tokenizer, texts)
@@ -146,10 +146,10 @@ def _name(settings: DistillSettings, teacher: Teacher) -> str:
     return f"{teacher.name}, layers {','.join(map(str, layers))}"
 
 
-def _small_family(asked: str, training: FineTuneSettings, teacher: Teacher) -> Family:
+def _new_family(asked: str, training: FineTuneSettings, teacher: Teacher) -> Family:
     """DistilBERT for ``small`` if the teacher's tokenizer suits it, else the teacher's family."""
     known = families()
-    name = training.small_family or ""
+    name = training.new_family or ""
     if name not in known:
         raise UserError(f"there is no small {name!r}", todo=f"choose one of: {', '.join(known)}")
     family = known[name]

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from export.data.task import SPLITS
+from export.settings import FULL, SMALL
 from export.training.evaluation import Evaluation
 from export.training.record import TrainingRecord
 from export.training.report.words import (
@@ -182,8 +183,9 @@ def settings_pairs(record: TrainingRecord) -> dict[str, object]:
     settings = {k: v for k, v in record.settings.items() if k != "small"}
     values: dict[str, object] = dict(settings.pop("hyperparameters", None) or {})
     values |= settings
-    if str(record.settings.get("model", "")).startswith("small"):
-        values |= {f"small {k}": v for k, v in record.settings.get("small", {}).items()}
+    kind = str(record.settings.get("model", "")).split(":")[0]
+    if kind in (SMALL, FULL):
+        values |= {f"{kind} {k}": v for k, v in record.settings.get("small", {}).items()}
     values |= {
         "tuning": record.tuning,
         "precision": record.precision,

@@ -16,7 +16,7 @@ from export.checkpoint import find_checkpoint, load_classifier, load_tokenizer
 from export.families import families
 from export.tokenizer_training import train_tokenizer
 from export.tokenizers import describe_tokenizer, write_tokenizer
-from export.training.model import small_model
+from export.training.model import new_model
 from runtime.errors import MissingExtraError, UserError
 
 from support import TINY, weather_rows
@@ -32,7 +32,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     found = {}
     for name, family in FAMILIES.items():
         torch.manual_seed(2)
-        model, tokenizer = small_model(family, TINY, TEXTS, LABELS, max_length=32)
+        model, tokenizer = new_model(family, TINY, TEXTS, LABELS, max_length=32)
         found[name] = tmp_path_factory.mktemp("families") / name
         model.save_pretrained(found[name])
         write_tokenizer(tokenizer, describe_tokenizer(tokenizer, 32, family), found[name])

@@ -36,6 +36,8 @@ from runtime.sessions.litert_file import save, schema, text
 
 LENGTHS = (8, 16)
 GRAPH_GATE = 1e-4  # the recipes'
+# Against float64, PyTorch in float32 is up to 7e-6 off here, the files 5e-6.
+NOISE = 0.2 * GRAPH_GATE
 PAD = 1
 FAMILIES = families()
 # The ones that differ most; DistilBERT is in every other test of the target.
@@ -127,7 +129,7 @@ def test_pytorch_with_its_weights_computes_what_the_graph_does(
 ) -> None:
     it = made(name)
     own = it.own(precision)
-    assert graph_difference(it, it.files[precision], own) < 0.1 * GRAPH_GATE
+    assert graph_difference(it, it.files[precision], own) < NOISE
     mine, original = (reference_logits(reference, rows()) for reference in (own, it.reference))
     assert np.ptp(original, axis=0).min() > 0.1
     change = np.abs(mine - original).max() / np.sqrt(np.square(original).mean())
@@ -147,7 +149,7 @@ def test_an_untrained_model_leaves_things_out_that_are_known(name: str, tmp_path
     files = {"float32": tmp_path / "float32.tflite"}
     tflite.convert(reference, LENGTHS, files["float32"])
     it = Made(name, reference, files)
-    assert graph_difference(it, files["float32"], it.own("float32")) < 0.1 * GRAPH_GATE
+    assert graph_difference(it, files["float32"], it.own("float32")) < NOISE
 
 
 @pytest.mark.parametrize("name", EVERY)
@@ -341,7 +343,7 @@ def test_the_familys_trap_is_seen_in_the_graph(
         fault(model, graph)
     save(model, tmp_path / "broken.tflite")
     assert graph_difference(it, tmp_path / "broken.tflite") > 10 * GRAPH_GATE
-    assert graph_difference(it, it.files["float32"]) < 0.1 * GRAPH_GATE
+    assert graph_difference(it, it.files["float32"]) < NOISE
 
 
 def test_a_wrong_token_type_is_refused(made: Callable[[str], Made], tmp_path: Path) -> None:
@@ -359,7 +361,7 @@ def test_padding_on_the_wrong_side_is_seen(name: str, made: Callable[[str], Made
     it = made(name)
     right, wrong = sorted(("left", "right"), key=lambda s: s != FAMILIES[name].pad_side)
     wanted = reference_logits(it.reference, rows())
-    assert np.abs(exact(it.files["float32"], right) - wanted).max() < 0.1 * GRAPH_GATE
+    assert np.abs(exact(it.files["float32"], right) - wanted).max() < NOISE
     assert np.abs(exact(it.files["float32"], wrong) - wanted).max() > 10 * GRAPH_GATE
 
 

@@ -10,7 +10,7 @@ import torch
 
 from export.families import families
 from export.tokenizers import describe_tokenizer, write_tokenizer
-from export.training.model import small_model
+from export.training.model import new_model
 
 from support import TINY, weather_rows
 
@@ -31,7 +31,7 @@ def small_checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Pat
     found = {}
     for name, family in families().items():
         torch.manual_seed(2)
-        model, tokenizer = small_model(family, SIZE, (*texts, *OTHER), LABELS, max_length=48)
+        model, tokenizer = new_model(family, SIZE, (*texts, *OTHER), LABELS, max_length=48)
         folder = tmp_path_factory.mktemp("small") / name
         model.save_pretrained(folder)
         write_tokenizer(tokenizer, describe_tokenizer(tokenizer, 48, family), folder)

@@ -20,7 +20,7 @@ from export.reference import Reference, reference_from_model
 from export.targets import onnx as target
 from export.targets.base import ArtifactMetadata, Job, Source
 from export.targets.precision import check_precision
-from export.training.model import small_model
+from export.training.model import new_model
 from runtime.manifest import TaskSpec
 
 from support import TINY, weather_rows
@@ -40,7 +40,7 @@ Ids = npt.NDArray[np.int32]
 def _reference(name: str) -> Reference:
     """Random weights, large enough that every part of the model shows in the logits."""
     torch.manual_seed(4)
-    model, _ = small_model(FAMILIES[name], TINY, TEXTS, LABELS, max_length=MAX)
+    model, _ = new_model(FAMILIES[name], TINY, TEXTS, LABELS, max_length=MAX)
     for key, parameter in model.named_parameters():
         is_scale = "norm" in key.lower() and key.endswith("weight")
         torch.nn.init.normal_(parameter, mean=1.0 if is_scale else 0.0, std=0.2)

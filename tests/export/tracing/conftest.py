@@ -10,14 +10,14 @@ import torch
 
 from export.checkpoint import Checkpoint, find_checkpoint
 from export.families import families
-from export.settings import SmallModel
+from export.settings import ModelSize
 from export.tokenizers import describe_tokenizer, write_tokenizer
 from export.tracing import TextTrace, trace_text
-from export.training.model import small_model
+from export.training.model import new_model
 
 from support import weather_rows
 
-SIZE = SmallModel(vocab_size=300, dim=32, layers=3, heads=4, hidden_dim=64, dropout=0.1)
+SIZE = ModelSize(vocab_size=300, dim=32, layers=3, heads=4, hidden_dim=64, dropout=0.1)
 LABELS = ("sunny", "rainy", "<b>snowy</b>")
 LENGTH = 24
 
@@ -35,7 +35,7 @@ def small_of(tmp_path_factory: pytest.TempPathFactory) -> Family:
             torch.manual_seed(3)
             family = families()[name]
             texts = [text for text, _ in weather_rows()]
-            model, tokenizer = small_model(family, SIZE, texts, LABELS, max_length=LENGTH)
+            model, tokenizer = new_model(family, SIZE, texts, LABELS, max_length=LENGTH)
             model.save_pretrained(folder)
             write_tokenizer(tokenizer, describe_tokenizer(tokenizer, LENGTH, family), folder)
         return find_checkpoint(str(folder))

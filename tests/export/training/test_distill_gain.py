@@ -10,15 +10,15 @@ import pytest
 from scipy import stats
 
 from export.data import DataSettings, load_dataset
-from export.settings import FROM_SCRATCH, FineTuneSettings, RunOptions, SmallModel
+from export.settings import FROM_SCRATCH, FineTuneSettings, ModelSize, RunOptions
 from export.training.distill.settings import DistillSettings
 from export.training.distill.task import distill_task
 from export.training.finetune import fine_tune
 from runtime.console import note
 
 LABELLED, UNLABELLED, SEEDS = 200, 2000, 6
-TEACHER = SmallModel(vocab_size=1500, dim=64, layers=2, heads=4, hidden_dim=128)
-STUDENT = SmallModel(vocab_size=1500, dim=32, layers=1, heads=4, hidden_dim=64, dropout=0.0)
+TEACHER = ModelSize(vocab_size=1500, dim=64, layers=2, heads=4, hidden_dim=128)
+STUDENT = ModelSize(vocab_size=1500, dim=32, layers=1, heads=4, hidden_dim=64, dropout=0.0)
 RUN = RunOptions(baselines=())
 
 

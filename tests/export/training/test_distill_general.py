@@ -13,20 +13,20 @@ from safetensors.numpy import load_file
 from export.checkpoint import find_checkpoint, load_classifier
 from export.data.task import TextDataset
 from export.families import families
-from export.settings import FineTuneSettings, Hyperparameters, RunOptions, SmallModel
+from export.settings import FineTuneSettings, Hyperparameters, ModelSize, RunOptions
 from export.tokenizers import describe_tokenizer, write_tokenizer
 from export.training.distill.general import METRIC, Taught, distill_general
 from export.training.distill.language import LanguageLoss, count_tokens
 from export.training.distill.settings import SAME_FAMILY, DistillSettings, GeneralWeights
 from export.training.distill.texts import general_texts
 from export.training.features import IGNORED
-from export.training.model import small_model
+from export.training.model import new_model
 from export.training.record import read_record
 from runtime.errors import UserError
 
 from support import weather_rows
 
-SIZE = SmallModel(vocab_size=300, dim=32, layers=4, heads=4, hidden_dim=64, dropout=0.0)
+SIZE = ModelSize(vocab_size=300, dim=32, layers=4, heads=4, hidden_dim=64, dropout=0.0)
 TEXTS = [text for text, _ in weather_rows()]
 LEARNED, HELD_OUT = TEXTS[:160], TEXTS[160:240]
 QUICK = FineTuneSettings(
@@ -38,11 +38,11 @@ QUICK = FineTuneSettings(
 )
 
 
-def save_language_model(folder: Path, name: str, *, size: SmallModel = SIZE) -> Path:
+def save_language_model(folder: Path, name: str, *, size: ModelSize = SIZE) -> Path:
     """A masked language model with seeded weights and a tokenizer of the weather's words."""
     family = families()[name]
     torch.manual_seed(0)
-    classifier, tokenizer = small_model(family, size, TEXTS, ("a", "b"), max_length=32)
+    classifier, tokenizer = new_model(family, size, TEXTS, ("a", "b"), max_length=32)
     config = classifier.config
     config.architectures = [family.masked_lm]
     folder.mkdir()
@@ -264,7 +264,7 @@ def test_hidden_states_alone_need_no_head(checkpoint_folder: Path, tmp_path: Pat
 @pytest.mark.parametrize("name", ["electra", "xlnet"])
 def test_families_that_do_not_mask_are_refused(name: str, tmp_path: Path) -> None:
     family = families()[name]
-    model, tokenizer = small_model(family, SIZE, TEXTS, ("a", "b"), max_length=32)
+    model, tokenizer = new_model(family, SIZE, TEXTS, ("a", "b"), max_length=32)
     (tmp_path / "t").mkdir()
     model.save_pretrained(tmp_path / "t")
     write_tokenizer(tokenizer, describe_tokenizer(tokenizer, 32, family), tmp_path / "t")

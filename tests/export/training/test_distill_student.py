@@ -8,12 +8,12 @@ import transformers
 from transformers import BertConfig, BertForMaskedLM, BertForSequenceClassification
 
 from export.families import families
-from export.settings import SmallModel
+from export.settings import ModelSize
 from export.training.distill.layers import check_layers, spread_layers
 from export.training.distill.student import distilbert_from_bert, shallow_copy
 from runtime.errors import UserError
 
-SIZES = SmallModel(vocab_size=120, dim=32, layers=4, heads=4, hidden_dim=64, dropout=0.1)
+SIZES = ModelSize(vocab_size=120, dim=32, layers=4, heads=4, hidden_dim=64, dropout=0.1)
 
 
 def bert(kind: type[Any], *, layers: int = 4, **more: Any) -> Any:

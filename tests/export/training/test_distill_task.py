@@ -13,7 +13,7 @@ from scipy import stats
 
 from export.checkpoint import find_checkpoint, load_classifier
 from export.data.task import Example, TextDataset
-from export.settings import FineTuneSettings, Hyperparameters, RunOptions, SmallModel
+from export.settings import FineTuneSettings, Hyperparameters, ModelSize, RunOptions
 from export.training.distill.settings import FROM_TEACHER, SAME_FAMILY, DistillSettings
 from export.training.distill.task import Distilled, distill_task
 from export.training.distill.taught import TaughtLoss, count_rows
@@ -25,7 +25,7 @@ from runtime.errors import UserError
 
 from support import TINY_SETTINGS
 
-SHALLOW = SmallModel(vocab_size=300, dim=32, layers=1, heads=2, hidden_dim=64, dropout=0.0)
+SHALLOW = ModelSize(vocab_size=300, dim=32, layers=1, heads=2, hidden_dim=64, dropout=0.0)
 QUICK = FineTuneSettings(
     small=SHALLOW,
     max_length=32,

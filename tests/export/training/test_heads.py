@@ -11,10 +11,10 @@ import torch
 from export.checkpoint import find_checkpoint, load_classifier, load_tokenizer
 from export.data.task import Example, TextDataset
 from export.families import families
-from export.settings import HEAD_ONLY, FineTuneSettings, Hyperparameters, SmallModel
+from export.settings import HEAD_ONLY, FineTuneSettings, Hyperparameters, ModelSize
 from export.training.finetune import fine_tune
 from export.training.heads import CACHE, HeadOnly, prepare
-from export.training.model import small_model
+from export.training.model import new_model
 
 from support import TINY_SETTINGS
 
@@ -186,9 +186,9 @@ def test_heads_have_settings_of_their_own_unless_told() -> None:
 def test_every_familys_head_alone_gives_the_classifiers_logits(name: str) -> None:
     torch.manual_seed(3)
     family = families()[name]
-    size = SmallModel(vocab_size=300, dim=32, layers=1, heads=2, hidden_dim=64)
+    size = ModelSize(vocab_size=300, dim=32, layers=1, heads=2, hidden_dim=64)
     texts = ["the sky is blue today", "rain again and again", "snow on every roof"] * 10
-    model, _ = small_model(family, size, texts, ("a", "b", "c"), max_length=32)
+    model, _ = new_model(family, size, texts, ("a", "b", "c"), max_length=32)
     head = HeadOnly(model)
     model.eval()
     ids = torch.tensor([[5, 6, 7, 8, 9, 3]])

@@ -12,8 +12,8 @@ import torch
 
 from export.families import families
 from export.recipes import Recipe, WeightsRule, recipes
-from export.settings import SmallModel
-from export.training.model import small_model
+from export.settings import ModelSize
+from export.training.model import new_model
 from export.training.quantized.compare import compare
 from export.training.quantized.on_grid import lies_on_grid
 from export.training.quantized.plan import plan_of
@@ -157,9 +157,9 @@ def test_what_cannot_be_tuned(recipe: Recipe, said: str) -> None:
 
 def test_a_family_with_weights_outside_of_layers_is_refused() -> None:
     torch.manual_seed(0)
-    size = SmallModel(vocab_size=200, dim=64, layers=1, heads=4, hidden_dim=64)
+    size = ModelSize(vocab_size=200, dim=64, layers=1, heads=4, hidden_dim=64)
     texts = ["the sky is bright", "the lake is icy"]
-    model, _ = small_model(families()["xlnet"], size, texts, ("a", "b"), max_length=32)
+    model, _ = new_model(families()["xlnet"], size, texts, ("a", "b"), max_length=32)
     with pytest.raises(UserError, match="xlnet cannot be tuned for a recipe"):
         plan_of(model, INT8)
 
