@@ -53,7 +53,7 @@ help: ## show this
 	@echo 'variables'
 	@echo '  TARGET=onnx|tflite|coreml|all   what to export (default tflite); coreai is experimental'
 	@echo '  MODEL=small|full|FOLDER|HUB   what to start from (default small: trained from scratch, offline)'
-	@echo '  DATA=sample:NAME|PATH    labelled texts (default sample:sentiment; also sample:support)'
+	@echo '  DATA=sample:NAME|PATH    labelled texts (default sample:sentiment; also sample:support, sample:topic)'
 	@echo '  RECIPE=NAME,…|all        which recipes (default float and int8), or a recipe'\''s .toml file'
 	@echo '  BUDGET=48MB MAX_FLIPS=0.5%  find the most faithful artifact within a size, or the smallest with so few flips'
 	@echo '  OUT=FOLDER               where the result goes (default dist/TARGET)'
@@ -146,7 +146,7 @@ bench: $(STAMP_EXPORT) $(if $(BUNDLE),,$(FULL)/manifest.json) ## time bundles be
 	  $(call option,JSON,--json) $(call option,HTML,--html) $(ARGS)
 
 $(FULL)/manifest.json: | $(STAMP_EXPORT)
-	@$(VENV)/bin/mobile-export export --model full --target onnx,tflite --recipe int8,int4,int4_int4emb \
+	@$(VENV)/bin/mobile-export export --model full --data sample:topic --target onnx,tflite --recipe int8,int4,int4_int4emb \
 	  --max-length 256 --lengths 32,64,128 --baselines none --out '$(FULL)'
 
 compat: $(STAMP_LIGHT) ## run a bundle in the old runtimes that still install: BUNDLE= [ARTIFACT= ONLY=PACKAGE,… JSON=]

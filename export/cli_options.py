@@ -61,8 +61,8 @@ class PrecisionKind(StrEnum):
 Data = Annotated[
     str,
     typer.Option(
-        help="sample:sentiment, sample:support, a folder with train/validation/test files, one "
-        "csv/tsv/jsonl/parquet file, or hub:ORG/NAME.",
+        help="sample:sentiment, sample:support, sample:topic, a folder with "
+        "train/validation/test files, one csv/tsv/jsonl/parquet file, or hub:ORG/NAME.",
         rich_help_panel=DATA,
     ),
 ]

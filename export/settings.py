@@ -77,9 +77,10 @@ PRETRAINED = Hyperparameters(
 FROM_SCRATCH = Hyperparameters(
     epochs=20, batch_size=32, learning_rate=1e-3, weight_decay=0.01, warmup_share=0.1
 )
-# At 1e-3 so wide a model does not learn (chosen on the sample, see `FULL_SIZE`).
+# For a model of 768 dimensions, on sample:topic: 0.925 after one epoch. Tasks that need word order
+# take it far more than that (sample:sentiment: 0.67 after two).
 FULL_FROM_SCRATCH = Hyperparameters(
-    epochs=2, batch_size=32, learning_rate=1e-4, weight_decay=0.01, warmup_share=0.1
+    epochs=2, batch_size=16, learning_rate=1e-4, weight_decay=0.01, warmup_share=0.1
 )
 # A head on frozen vectors: an epoch takes a moment, and so few weights bear a higher rate.
 HEAD_ONLY = Hyperparameters(

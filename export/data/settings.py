@@ -12,8 +12,9 @@ class DataSettings:
     """Where the rows are and, where that is not plain from the file, what its columns mean.
 
     Attributes:
-        source: ``sample:sentiment``, ``sample:support``, a folder with train/validation/test
-            files, one file (csv, tsv, jsonl, parquet), or ``hub:ORG/NAME[:CONFIG]``.
+        source: ``sample:sentiment``, ``sample:support``, ``sample:topic``, a folder with
+            train/validation/test files, one file (csv, tsv, jsonl, parquet), or
+            ``hub:ORG/NAME[:CONFIG]``.
         text_column: the column with the text; None means find it.
         label_columns: one column with names, or several 0/1 columns; empty means find them.
         label_separator: what stands between two labels in one cell; None means find out.

@@ -19,6 +19,11 @@ _FORMS = {
 
 def draft(draw: Draw, label: str) -> Draft:
     """One review with the wanted label."""
+    return review(draw, label)
+
+
+def review(draw: Draw, label: str, topic: str | None = None) -> Draft:
+    """One review with the wanted verdict, of something that is drawn unless `topic` names it."""
     data = bank("sentiment")
     group = "neutral" if label == "neutral" else "polar"
     phenomenon = draw.weighted(shares("sentiment")[group])
@@ -29,7 +34,8 @@ def draft(draw: Draw, label: str) -> Draft:
     ]
     frame = draw.one(fitting)
     polarity = draw.one(("positive", "negative")) if label == "neutral" else label
-    filler = _Filler(draw, data, draw.one(list(data["domains"].values())), polarity)
+    domain = data["domains"][topic or draw.one(list(data["domains"]))]
+    filler = _Filler(draw, data, domain, polarity)
     text = fill(frame, filler.phrase)
     varied = vary(draw, text, context=data["contexts"][filler.domain["type"]])
     return Draft(varied, (label,), frame, tuple(filler.used))
