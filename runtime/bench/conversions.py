@@ -34,6 +34,8 @@ from runtime.provisioning.tools import run_tool
 
 Say = Callable[[str], None]
 _CONVERT_SECONDS = 1800
+# Where `make export` leaves what it has trained, each under a name of its own.
+_CHECKPOINTS = Path("build/checkpoints")
 
 
 def checked_checkpoint(folder: Path, bundle: Bundle) -> Path:
@@ -64,13 +66,19 @@ def checked_checkpoint(folder: Path, bundle: Bundle) -> Path:
     return folder.resolve()
 
 
-def kept_checkpoint(bundle: Bundle) -> Path | None:
-    """Where `make export` leaves the checkpoint that it made, if it is there and still the same."""
-    folder = Path("build/checkpoints") / Path(bundle.manifest.source.model).name
-    try:
-        return checked_checkpoint(folder, bundle)
-    except UserError:
-        return None
+def kept_checkpoint(bundle: Bundle, root: Path = _CHECKPOINTS) -> Path | None:
+    """The one among the checkpoints that exports have left whose weights the bundle was made from.
+
+    Args:
+        bundle: whose checkpoint is looked for.
+        root: its folders are looked into.
+    """
+    for folder in sorted(root.glob("*/")):
+        try:
+            return checked_checkpoint(folder, bundle)
+        except UserError:
+            continue
+    return None
 
 
 @dataclass(slots=True)

@@ -19,6 +19,7 @@ from export.data import DataSettings
 from export.pipeline import export_bundle
 from export.planning import ExportSettings, plan
 from export.recipes import Recipe, recipes
+from runtime.bench.conversions import kept_checkpoint
 from runtime.bundle import open_bundle
 from runtime.coreml_reference.package import read_package
 from runtime.errors import BundleError, UserError
@@ -110,6 +111,7 @@ def test_from_texts_alone_with_the_small_default(weather_file: Path, tmp_path: P
     assert first.training.metric_name == "accuracy"
     assert [a.path for a in first.manifest.artifacts] == ["model_int8.onnx"]
     (run,) = (tmp_path / "checkpoints").iterdir()
+    assert kept_checkpoint(open_bundle(first.bundle), run.parent) == run, "the bench finds it"
     trained = (run / "training.json").stat().st_mtime_ns
     before = _bytes(tmp_path / "out")
     assert export_bundle(settings).training is None

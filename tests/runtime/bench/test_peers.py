@@ -213,7 +213,9 @@ def test_the_checkpoint_that_an_export_left_is_found_if_it_is_still_the_same(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert kept_checkpoint(bundle) is None
-    kept = tmp_path / "build/checkpoints" / bundle.manifest.source.model
+    kept = tmp_path / "build/checkpoints" / "weather-0123456789ab"
+    (kept.parent / "another").mkdir(parents=True)
+    (kept.parent / "note.txt").write_text("not a folder")
     shutil.copytree(checkpoint_folder, kept)
     assert kept_checkpoint(bundle) == kept.resolve()
     data = bytearray((kept / "model.safetensors").read_bytes())
