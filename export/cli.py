@@ -236,7 +236,7 @@ def export(
         ),
         fine_tune=finetune_when.value,
         shrink=options.shrink_settings(prune_vocab, min_count, vocab_size, layers, drop_layers),
-        lengths=options.lengths_of(lengths),
+        lengths=options.numbers("--lengths", lengths, "for example 32,64"),
         reference_limit=reference_limit,
         texts=texts,
         vectors=vectors if product is Product.EMBEDDING else None,

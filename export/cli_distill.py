@@ -157,7 +157,7 @@ def distill(
         teacher=teacher,
         kind=kind.value,
         student=student,
-        layers=_layers(layers),
+        layers=options.layers_of("--layers", layers),
         temperature=temperature,
         alpha=alpha,
         weights=GeneralWeights(alpha_ce, alpha_mlm, alpha_cos),
@@ -203,15 +203,6 @@ def distill(
         time.sleep(_TIME_TO_SPEAK)
         err.quiet = False
         raise
-
-
-def _layers(text: str) -> tuple[int, ...] | None:
-    try:
-        return tuple(int(part) for part in options.names(text)) or None
-    except ValueError:
-        raise UserError(
-            f"--layers {text} is no list of numbers", todo="name them from 0: --layers 0,2,4"
-        ) from None
 
 
 def _task(

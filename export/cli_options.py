@@ -271,16 +271,25 @@ def names(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
-def lengths_of(text: str) -> tuple[int, ...]:
-    """Numbers between commas.
+def numbers(option: str, text: str, todo: str) -> tuple[int, ...]:
+    """Whole numbers between commas.
 
     Raises:
-        UserError: one is none.
+        UserError: something else stands there; `todo` says what to do.
     """
     try:
         return tuple(int(part) for part in names(text))
     except ValueError:
-        raise UserError(f"--lengths {text} is not understood", todo="for example 32,64") from None
+        raise UserError(f"{option} {text} is no list of numbers", todo=todo) from None
+
+
+def layers_of(option: str, text: str) -> tuple[int, ...] | None:
+    """Layers by number; None where none is named.
+
+    Raises:
+        UserError: one is no number.
+    """
+    return numbers(option, text, f"name them from 0: {option} 0,2,4") or None
 
 
 def shrink_settings(
@@ -297,18 +306,9 @@ def shrink_settings(
         corpus=corpus,
         min_count=min_count,
         vocab_size=vocab_size,
-        keep_layers=_numbers("--layers", layers),
-        drop_layers=_numbers("--drop-layers", drop_layers),
+        keep_layers=layers_of("--layers", layers),
+        drop_layers=layers_of("--drop-layers", drop_layers),
     )
-
-
-def _numbers(option: str, text: str) -> tuple[int, ...] | None:
-    try:
-        return tuple(int(part) for part in names(text)) or None
-    except ValueError:
-        raise UserError(
-            f"{option} {text} is no list of numbers", todo=f"name them from 0: {option} 0,2,4"
-        ) from None
 
 
 def training_settings(

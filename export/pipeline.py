@@ -271,7 +271,7 @@ def _metadata(settings: ExportSettings, facts: Facts) -> ArtifactMetadata:
 
 
 def _license(settings: ExportSettings) -> str:
-    """The small default learns from nothing but the embedded sample, which is ours."""
+    """A model from random weights learns from nothing but the embedded sample, which is ours."""
     if settings.model.is_from_scratch and settings.data.source.startswith("sample:"):
         return "Apache-2.0"
     return "as the base model and the data allow; name it with LICENSE= when you export"

@@ -102,6 +102,7 @@ def plan(settings: ExportSettings) -> list[Wanted]:
         )
     if settings.search is not None:
         check_search(names, vectors=settings.vectors is not None)
+    lengths = settings.lengths_up_to(settings.model.max_length)
     chosen = []
     for name in names:
         missing = known[name].available() or session_modules()[name].available()
@@ -110,9 +111,8 @@ def plan(settings: ExportSettings) -> list[Wanted]:
         offered = _recipes(name, settings)
         if settings.search is not None and not settings.recipes:
             offered = [
-                recipe for recipe in offered if _goes(known[name], recipe, settings)
+                recipe for recipe in offered if _goes(known[name], recipe, settings, lengths)
             ] or offered
-        lengths = settings.lengths_up_to(settings.model.max_length)
         chosen.append(with_options(known[name], offered, settings.options, lengths))
     for option in settings.options:
         if not any(option in known[name].OPTIONS for name in names):
@@ -127,10 +127,11 @@ def plan(settings: ExportSettings) -> list[Wanted]:
     return chosen
 
 
-def _goes(target: Target, recipe: Recipe, settings: ExportSettings) -> bool:
+def _goes(
+    target: Target, recipe: Recipe, settings: ExportSettings, lengths: tuple[int, ...]
+) -> bool:
     """Whether a recipe goes with the options that were named; a search leaves the others out."""
     try:
-        lengths = settings.lengths_up_to(settings.model.max_length)
         with_options(target, [recipe], settings.options, lengths)
     except UserError as error:
         note(f"  without {recipe.name}: {error.what}")

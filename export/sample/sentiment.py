@@ -17,13 +17,8 @@ _FORMS = {
 }
 
 
-def draft(draw: Draw, label: str) -> Draft:
-    """One review with the wanted label."""
-    return review(draw, label)
-
-
-def review(draw: Draw, label: str, topic: str | None = None) -> Draft:
-    """One review with the wanted verdict, of something that is drawn unless `topic` names it."""
+def draft(draw: Draw, label: str, topic: str | None = None) -> Draft:
+    """One review with the wanted label, of something that is drawn unless `topic` names it."""
     data = bank("sentiment")
     group = "neutral" if label == "neutral" else "polar"
     phenomenon = draw.weighted(shares("sentiment")[group])

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from export.sample import sentiment
 from export.sample.grammar import Draft, Draw, bank
-from export.sample.sentiment import review
 
 
 def topics() -> tuple[str, ...]:
@@ -20,4 +20,4 @@ def topics() -> tuple[str, ...]:
 def draft(draw: Draw, topic: str) -> Draft:
     """One review of something of that kind, whatever it says about it."""
     verdict = draw.one(list[str](bank("sentiment")["labels"]))
-    return replace(review(draw, verdict, topic), labels=(topic,))
+    return replace(sentiment.draft(draw, verdict, topic), labels=(topic,))

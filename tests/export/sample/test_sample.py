@@ -123,7 +123,8 @@ def test_every_word_of_validation_and_test_is_in_training(task: str) -> None:
         words = Counter(word for text in _split(task, split) for word in wording(text.text).split())
         unknown = {word for word in words if word not in known}
         # One fact about apps is kept out of every sentence that facts stand in.
-        assert sum(words[word] for word in unknown) <= 0.003 * words.total(), unknown
+        share = 0.003 if task == "topic" else 0.002
+        assert sum(words[word] for word in unknown) <= share * words.total(), unknown
 
 
 @pytest.mark.parametrize("task", sample.TASKS)
