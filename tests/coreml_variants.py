@@ -27,6 +27,15 @@ def ids_and_mask(length: int = LENGTH, seed: int = 0) -> dict[str, Array]:
     return {"input_ids": ids, "attention_mask": mask}
 
 
+def text_and_padding(count: int, seed: int = 0, length: int = LENGTH) -> dict[str, Array]:
+    """Random ids, so many of text and then padding."""
+    ids = np.zeros((1, length), np.int32)
+    ids[0, :count] = np.random.default_rng(seed).integers(1, VOCABULARY, count)
+    mask = np.zeros((1, length), np.int32)
+    mask[0, :count] = 1
+    return {"input_ids": ids, "attention_mask": mask}
+
+
 def torch_logits(inputs: Mapping[str, Array], dtype: torch.dtype = torch.float32) -> Array:
     """What the small model behind every package gives."""
     model = _model().to(dtype)

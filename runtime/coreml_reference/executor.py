@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -97,6 +97,11 @@ class Executor:
         """Name → evaluated constant; arrays are read-only."""
         return self._constants
 
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """The plan."""
+        return self._steps
+
     def run(self, inputs: Mapping[str, Array], trace: Trace | None = None) -> dict[str, Any]:
         """Run the program once.
 
@@ -113,15 +118,34 @@ class Executor:
             CoreMLError: inputs that do not fit the description, ids outside the vocabulary, an
                 operation that cannot be computed or whose result is not what it declares.
         """
+        self.check(inputs)
+        return self.run_steps(self._steps, inputs, trace)
+
+    def check(self, inputs: Mapping[str, Array]) -> None:
+        """Refuse inputs as `run` does.
+
+        Raises:
+            CoreMLError: inputs that do not fit the description, ids outside the vocabulary.
+        """
         check_inputs(self._package, inputs)
         for limit in self._id_limits:
             limit.check(inputs[limit.input])
+
+    def run_steps(
+        self, steps: Sequence[Step], inputs: Mapping[str, Array], trace: Trace | None = None
+    ) -> dict[str, Any]:
+        """As `run`, by another plan of the same program and without a look at the inputs.
+
+        Raises:
+            CoreMLError: an operation that cannot be computed or whose result is not what it
+                declares.
+        """
         values: dict[str, Any] = {}
         non_finite: list[str] = []
         with np.errstate(all="ignore"):
             for named in self._package.function.inputs:
                 values[named.name] = self._numerics.load(inputs[named.name])
-            for step in self._steps:
+            for step in steps:
                 self._run_step(step, values, non_finite, trace)
         self.non_finite = tuple(non_finite)
         return {name: self._output(name, values) for name in self._package.function.outputs}

@@ -12,6 +12,7 @@ import numpy as np
 
 from runtime.coreml_reference.executor import Executor, ExecutorSettings
 from runtime.coreml_reference.package import read_package
+from runtime.coreml_reference.padding.short_runs import ShortRuns
 from runtime.coreml_reference.program import Package
 from runtime.coreml_reference.signature import signature_of
 from runtime.coreml_reference.weights import stored_weights
@@ -195,6 +196,7 @@ class _ReferenceRuntime:
         self._threads = threads
         self._libraries = ThreadpoolController()
         self._executors: dict[bool, Executor] = {}
+        self._short: dict[bool, ShortRuns] = {}
         self._last: tuple[bytes, dict[str, Any]] | None = None
 
     def run(self, inputs: dict[str, Ids], *, exact: bool) -> dict[str, Any]:
@@ -203,7 +205,7 @@ class _ReferenceRuntime:
         if self._last is None or self._last[0] != key:
             # Numbers do not depend on the threads; two that wait for each other are slow.
             with self._libraries.limit(limits=self._threads, user_api="blas"):
-                self._last = key, self._executor(exact=exact).run(inputs)
+                self._last = key, self._short_runs(exact=exact).run(inputs)
         return self._last[1]
 
     def tap(self, inputs: dict[str, Ids], *, exact: bool) -> Tapped:
@@ -219,6 +221,11 @@ class _ReferenceRuntime:
             )
             self._executors[exact] = Executor(self._package, settings)
         return self._executors[exact]
+
+    def _short_runs(self, *, exact: bool) -> ShortRuns:
+        if exact not in self._short:
+            self._short[exact] = ShortRuns(self._package, self._executor(exact=exact))
+        return self._short[exact]
 
     @property
     def facts(self) -> dict[str, str]:

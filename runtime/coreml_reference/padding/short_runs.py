@@ -1,0 +1,107 @@
+"""Runs a program of a fixed length without the positions that are padding."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from runtime.coreml_reference.executor import Executor
+from runtime.coreml_reference.padding.facts import Unproven
+from runtime.coreml_reference.padding.proof import Proof, prove
+from runtime.coreml_reference.plan import Step
+from runtime.coreml_reference.program import Array, NamedType, Package, TensorType
+
+# The proof takes about as long as so many runs; whoever wants one answer should not wait for it.
+PATIENCE = 8
+
+
+class ShortRuns:
+    """An executor that leaves padding out where that provably changes nothing.
+
+    In the mode ``f16`` outputs are those of the whole program. In ``f32`` a sum's order, and with
+    it its last bits, may depend on how many rows a matrix has.
+
+    Attributes:
+        doubt: why nothing is left out; None until it was looked for, empty if padding is left out.
+    """
+
+    def __init__(self, package: Package, executor: Executor, patience: int = PATIENCE) -> None:
+        """Run nothing yet.
+
+        Args:
+            package: what `executor` was made of.
+            executor: in the mode ``f16`` or ``f32``.
+            patience: so many runs are made in full before the proof is looked for.
+        """
+        self._function = package.function
+        self._executor = executor
+        self._patience = patience
+        self._plans: dict[int, tuple[Step, ...]] = {}
+        self._proof: Proof | None = None
+        self.doubt: str | None = None
+
+    def run(self, inputs: Mapping[str, Array]) -> dict[str, Any]:
+        """As `Executor.run`.
+
+        Args:
+            inputs: input_ids and attention_mask, each of the whole length.
+
+        Raises:
+            CoreMLError: as `Executor.run`.
+        """
+        if self.doubt is None:
+            if self._patience > 0:
+                self._patience -= 1
+                return self._executor.run(inputs)
+            self._look()
+        if self._proof is None:
+            return self._executor.run(inputs)
+        self._executor.check(inputs)
+        count = _text_before_padding(inputs["attention_mask"])
+        if not 0 < count < self._proof.length:
+            return self._executor.run(inputs)
+        if count not in self._plans:
+            self._plans[count] = _shortened(self._proof, self._executor.steps, count)
+        short = {name: values[:, :count] for name, values in inputs.items()}
+        return self._executor.run_steps(self._plans[count], short)
+
+    def _look(self) -> None:
+        with np.errstate(all="ignore"):
+            try:
+                self._proof, self.doubt = prove(self._function, self._executor.steps), ""
+            except Unproven as reason:
+                self.doubt = str(reason)
+
+
+def _text_before_padding(mask: Array) -> int:
+    """How many ones a mask begins with, if only zeros follow; else 0."""
+    values = mask.reshape(-1)
+    count = int(np.count_nonzero(values == 1))
+    plain = (values[:count] == 1).all() and not values[count:].any()
+    return count if plain else 0
+
+
+def _shortened(proof: Proof, steps: tuple[Step, ...], count: int) -> tuple[Step, ...]:
+    """The plan for so many positions; constants are views of the whole ones."""
+    return tuple(
+        replace(
+            step,
+            fixed=dict(step.fixed)
+            | {name: edit(step.fixed[name], count) for name, edit in edits.items()},
+            outputs=tuple(_with_length(proof, output, count) for output in step.outputs),
+        )
+        for step, edits in zip(steps, proof.edits, strict=True)
+    )
+
+
+def _with_length(proof: Proof, output: NamedType, count: int) -> NamedType:
+    if not isinstance(output.type, TensorType):
+        return output
+    axes = proof.positions[output.name]
+    shape = tuple(
+        count if axis in axes else length for axis, length in enumerate(output.type.shape)
+    )
+    return replace(output, type=replace(output.type, shape=shape))

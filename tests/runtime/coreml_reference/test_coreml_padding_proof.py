@@ -1,0 +1,188 @@
+"""What is proven of padding, and what is not: rules, bounds, programs made by hand."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from coreml_programs import constant, operation, program
+from coreml_variants import save_more, text_and_padding
+
+from runtime.coreml_reference.executor import Executor
+from runtime.coreml_reference.package import read_package
+from runtime.coreml_reference.padding import RULES
+from runtime.coreml_reference.padding.norms import largest_of, row_norms, spectral_bound
+from runtime.coreml_reference.padding.proof import Unproven, prove
+from runtime.coreml_reference.padding.short_runs import ShortRuns
+from runtime.coreml_reference.program import Operation, Package, TensorType
+
+
+def _tiny(*operations: Operation) -> Package:
+    kind = TensorType("int32", (1, 4))
+    table = constant(np.arange(15, dtype=np.float16).reshape(5, 3) / 8)
+    kept = replace(operation("const", "table", [("fp16", (5, 3))]), attributes={"val": table})
+    words = operation(
+        "gather",
+        "words",
+        [("fp16", (1, 4, 3))],
+        x="table",
+        indices="input_ids",
+        axis=constant(np.int32(0)),
+        batch_dims=constant(np.int32(0)),
+    )
+    both = {"input_ids": kind, "attention_mask": kind}
+    output = (words, *operations)[-1].outputs[0].name
+    return program(both, (kept, words, *operations), (output,), ios=16)
+
+
+def _first(x: str) -> Operation:
+    return operation(
+        "slice_by_index",
+        "logits",
+        [("fp16", (1, 3))],
+        x=x,
+        begin=constant(np.array([0, 0, 0], np.int32)),
+        end=constant(np.array([0, 1, 0], np.int32)),
+        end_mask=constant(np.array([True, False, True])),
+        squeeze_mask=constant(np.array([False, True, False])),
+    )
+
+
+def _cases() -> dict[str, tuple[Package, str]]:
+    fp16 = np.float16
+    taken = operation(
+        "slice_by_index",
+        "logits",
+        [("fp16", (1, 3))],
+        x="words",
+        begin=constant(np.array([0, 1, 0], np.int32)),
+        end=constant(np.array([0, 2, 0], np.int32)),
+        end_mask=constant(np.array([True, False, True])),
+        squeeze_mask=constant(np.array([False, True, False])),
+    )
+    crossed = operation(
+        "transpose",
+        "turned",
+        [("fp16", (1, 3, 4))],
+        x="words",
+        perm=constant(np.array([0, 2, 1], np.int32)),
+    )
+    over = operation(
+        "linear", "mixed", [("fp16", (1, 3, 4))], x="turned", weight=constant(np.eye(4, dtype=fp16))
+    )
+    shares = operation(
+        "softmax", "shares", [("fp16", (1, 3, 4))], x="turned", axis=constant(np.int32(-1))
+    )
+    normal = operation(
+        "layer_norm",
+        "shares",
+        [("fp16", (1, 3, 4))],
+        x="turned",
+        axes=constant(np.array([-1], np.int32)),
+    )
+    mixed = operation(
+        "reshape",
+        "flat",
+        [("fp16", (1, 12))],
+        x="words",
+        shape=constant(np.array([1, 12], np.int32)),
+    )
+    total = operation(
+        "reduce_sum",
+        "logits",
+        [("fp16", (1, 3))],
+        x="words",
+        axes=constant(np.array([1], np.int32)),
+        keep_dims=constant(np.array(False)),
+    )
+    products = operation("matmul", "products", [("fp16", (1, 3, 3))], x="turned", y="words")
+    apart = operation("mul", "scaled", [("fp16", (1, 4, 3))], x="words", y=constant(fp16(6e4)))
+    last = operation("add", "scores", [("fp16", (1, 4, 3))], x="scaled", y=constant(fp16(1)))
+    return {
+        "takes a position from the middle": (_tiny(taken), "from the middle"),
+        "a linear layer over positions": (
+            _tiny(crossed, over),
+            "sums over positions",
+        ),
+        "softmax without a mask": (
+            _tiny(crossed, shares),
+            "does not keep padding out",
+        ),
+        "a normalisation over positions": (
+            _tiny(crossed, normal),
+            "only the last axis",
+        ),
+        "positions that lose their axis": (_tiny(mixed), "mixed with another axis"),
+        "a sum over positions": (_tiny(total), "no rule"),
+        "a product over positions": (
+            _tiny(crossed, products),
+            "sums over padding",
+        ),
+        "a value for each position": (_tiny(), "a value for each position"),
+        "may overflow": (_tiny(apart, last, _first("scores")), "might reach"),
+    }
+
+
+@pytest.mark.parametrize("case", _cases())
+def test_what_mixes_positions_is_not_proven(case: str) -> None:
+    package, reason = _cases()[case]
+    with pytest.raises(Unproven, match=reason):
+        prove(package.function, Executor(package).steps)
+
+
+def test_the_first_position_alone_is_proven() -> None:
+    package = _tiny(_first("words"))
+    executor = Executor(package)
+    short = ShortRuns(package, executor, patience=0)
+    feed = text_and_padding(2, length=4) | {"input_ids": np.array([[3, 4, 0, 0]], np.int32)}
+    assert short.run(feed)["logits"].tobytes() == executor.run(feed)["logits"].tobytes()
+    assert short.doubt == ""
+
+
+def test_constants_lose_their_last_positions() -> None:
+    places = operation(
+        "add",
+        "placed",
+        [("fp16", (1, 4, 3))],
+        x=constant(np.arange(12, dtype=np.float16).reshape(4, 3)),
+        y="words",
+    )
+    package = _tiny(places, _first("placed"))
+    executor = Executor(package)
+    short = ShortRuns(package, executor, patience=0)
+    feed = text_and_padding(3, length=4) | {"input_ids": np.array([[3, 4, 1, 0]], np.int32)}
+    assert short.run(feed)["logits"].tobytes() == executor.run(feed)["logits"].tobytes()
+    assert short.doubt == ""
+
+
+@pytest.mark.parametrize("shape", [(5, 7), (7, 5), (64, 64), (1, 9), (300, 20)])
+def test_bounds_on_matrices(shape: tuple[int, int]) -> None:
+    random = np.random.default_rng(sum(shape))
+    for scale in (1e-6, 1.0, 1e6):
+        weight = random.standard_normal(shape) * scale
+        largest = np.linalg.svd(weight, compute_uv=False)[0]
+        assert largest <= spectral_bound(weight) * (1 + 1e-12)
+        assert spectral_bound(weight) <= largest * min(shape) ** 0.125 * (1 + 1e-12)
+        assert row_norms(weight) == pytest.approx(np.linalg.norm(weight, axis=1).max())
+        assert largest_of(weight) == np.abs(weight).max()
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_bounds_of_damaged_weights_are_not_finite(bad: float) -> None:
+    weight = np.ones((4, 4))
+    weight[1, 2] = bad
+    for bound in (spectral_bound, row_norms, largest_of):
+        assert not np.isfinite(bound(weight))
+    assert largest_of(np.array([-128, 5], np.int8)) == 128
+    assert spectral_bound(np.zeros((3, 3))) == 0
+
+
+def test_every_rule_is_met(tmp_path: Path) -> None:
+    """A rule that no test's program needs would be judged by no test."""
+    met = set()
+    for name in ("plain-ios16", "plain-ios17", "fused-ios18"):
+        package = read_package(save_more(name, tmp_path))
+        met |= {found.kind for found in package.function.operations}
+    assert RULES.keys() - met == {"identity", "silu", "tanh"}
