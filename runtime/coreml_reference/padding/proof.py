@@ -22,6 +22,8 @@ from runtime.coreml_reference.program import Function, TensorType
 _IDS, _MASK = "input_ids", "attention_mask"
 # Below the largest finite number of each type.
 _LARGEST = {"fp16": 65504.0, "fp32": 3.0e38}
+# What a rule raises where a program is of another build than it has in mind.
+_UNFORESEEN = (ArithmeticError, LookupError, TypeError, ValueError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,7 @@ def prove(function: Function, steps: Sequence[Step]) -> Proof:
             if step.operation.kind == "gather" and step.operation.name not in checked:
                 raise Unproven("its ids are not compared with the table before it runs")
             facts |= _conclude(call)
-        except Unproven as reason:
+        except (Unproven, *_UNFORESEEN) as reason:
             raise Unproven(f"{called(step.operation)}: {reason}") from reason
         edits.append(call.edits)
     for name in function.outputs:

@@ -177,6 +177,13 @@ def tanh(call: Call) -> Fact:
     return replace(call.like(x, largest=min(1.0, x.largest)), norm=x.norm)
 
 
+@rule("sigmoid")
+def sigmoid(call: Call) -> Fact:
+    """A share, as classifiers of several labels give it."""
+    call.only("x")
+    return call.like(call.fact("x"), largest=1.0)
+
+
 @rule("softmax")
 def softmax(call: Call) -> Fact:
     """Along positions: padding must get exactly nothing."""

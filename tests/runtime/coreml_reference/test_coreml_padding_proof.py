@@ -100,7 +100,16 @@ def _cases() -> dict[str, tuple[Package, str]]:
     products = operation("matmul", "products", [("fp16", (1, 3, 3))], x="turned", y="words")
     apart = operation("mul", "scaled", [("fp16", (1, 4, 3))], x="words", y=constant(fp16(6e4)))
     last = operation("add", "scores", [("fp16", (1, 4, 3))], x="scaled", y=constant(fp16(1)))
+    few = operation(
+        "slice_by_index",
+        "few",
+        [("fp16", (1, 3))],
+        x="words",
+        begin=constant(np.array([0], np.int32)),
+        end=constant(np.array([1], np.int32)),
+    )
     return {
+        "too few bounds for the axes": (_tiny(few), "index out of range"),
         "takes a position from the middle": (_tiny(taken), "from the middle"),
         "a linear layer over positions": (
             _tiny(crossed, over),
@@ -182,7 +191,7 @@ def test_bounds_of_damaged_weights_are_not_finite(bad: float) -> None:
 def test_every_rule_is_met(tmp_path: Path) -> None:
     """A rule that no test's program needs would be judged by no test."""
     met = set()
-    for name in ("plain-ios16", "plain-ios17", "fused-ios18"):
+    for name in ("plain-ios16", "plain-ios17", "fused-ios18", "classifier-sigmoid"):
         package = read_package(save_more(name, tmp_path))
         met |= {found.kind for found in package.function.operations}
     assert RULES.keys() - met == {"identity", "silu", "tanh"}
