@@ -165,12 +165,21 @@ def runtime_lines(report: BenchReport) -> list[str]:
 
 
 def duel_lines(report: BenchReport) -> list[str]:
-    """Our artifacts against peers of their own format, at the headline size."""
-    return [
-        f"{duel.threads} thread{'' if duel.threads == 1 else 's'}: {duel.line()}"
-        for duel in report.duels
-        if duel.cell == report.headline
-    ]
+    """Our artifacts against peers of their own format, at the headline size and others alike."""
+    lines = []
+    for duel in report.duels:
+        if duel.cell != report.headline:
+            continue
+        elsewhere = ", ".join(
+            f"{other.ratio.value:.2f} at {other.cell.length}"
+            for other in report.duels
+            if (other.own, other.rival, other.threads) == (duel.own, duel.rival, duel.threads)
+            and other.cell.batch == duel.cell.batch
+            and other.cell != duel.cell
+        )
+        threads = f"{duel.threads} thread{'' if duel.threads == 1 else 's'}"
+        lines.append(f"{threads}: {duel.line()}" + (f"; {elsewhere}" if elsewhere else ""))
+    return lines
 
 
 def _agreement(row: Row) -> tuple[str, str, str]:

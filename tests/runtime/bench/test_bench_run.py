@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 from copy import deepcopy
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -21,13 +22,16 @@ from jsonschema import Draft202012Validator
 
 from runtime.bench.contestants import contestants_of
 from runtime.bench.document import BENCH_SCHEMA, bench_document
+from runtime.bench.duels import Duel
 from runtime.bench.html import bench_page
 from runtime.bench.lineup import lineup_of
 from runtime.bench.machine import BenchMachine, bench_machine
 from runtime.bench.plan import BenchPlan
 from runtime.bench.report import BenchReport
 from runtime.bench.run import run_bench
-from runtime.bench.table import notes_of
+from runtime.bench.schedule import Cell
+from runtime.bench.statistics import Ratio
+from runtime.bench.table import duel_lines, notes_of
 from runtime.bundle import GOLDEN, Bundle
 from runtime.errors import UserError
 from runtime.golden import read_golden
@@ -146,6 +150,21 @@ def test_the_baseline_beside_itself_gives_the_noise(report: BenchReport) -> None
         )
         assert report.noise[threads] == worst
     assert not any(r.contestant.group == "again" for r in report.at(1))
+
+
+def test_a_comparison_names_every_length_and_its_own_threads_only(report: BenchReport) -> None:
+    def duel(length: int, value: float, threads: int = 1, batch: int = 1) -> Duel:
+        ratio = Ratio(value, value - 0.01, value + 0.01, 5)
+        return Duel("a.onnx", "peer", threads, Cell(batch, length), ratio, None, 0.0, 2.0)
+
+    duels = (duel(32, 0.76), duel(128, 0.77), duel(128, 0.5, batch=16), duel(128, 0.9, threads=2))
+    told = duel_lines(replace(report, duels=duels, headline=Cell(1, 128)))
+    assert told == [
+        "1 thread: a.onnx takes 0.77 of peer's time (95%: 0.76 to 0.78) at 128 ids;"
+        " flips 0 against 2; 0.76 at 32",
+        "2 threads: a.onnx takes 0.90 of peer's time (95%: 0.89 to 0.91) at 128 ids;"
+        " flips 0 against 2",
+    ]
 
 
 def test_what_was_skipped_is_told(report: BenchReport) -> None:
