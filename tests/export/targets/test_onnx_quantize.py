@@ -210,6 +210,9 @@ def test_onnxruntime_joins_the_integer_operators(int8: Path, tmp_path: Path) -> 
     joined = [k for k in kinds if k in ("DynamicQuantizeMatMul", "MatMulIntegerToFloat")]
     assert len(joined) == 13
     assert "MatMulInteger" not in kinds
+    # Its sum with LayerNormalization is slower than the two (a full-size model takes 1.15 times as
+    # long); it is put in where shapes are known to be alike.
+    assert "SkipLayerNormalization" not in kinds
 
 
 @pytest.mark.parametrize(
