@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from runtime.coreml_reference.executor import Executor, ExecutorSettings
 from runtime.coreml_reference.kernels.registry import KERNELS, Context
 from runtime.coreml_reference.numerics import Mode, Numerics
+from runtime.coreml_reference.padding.short_runs import ShortRuns
 from runtime.coreml_reference.program import (
     Feature,
     Function,
@@ -80,3 +82,9 @@ def program(
         predicted_probabilities_name="",
         metadata=Metadata(),
     )
+
+
+def short_runs(package: Package, mode: Mode = "f16") -> tuple[Executor, ShortRuns]:
+    """A package's executor, and the same without padding from the first run on."""
+    executor = Executor(package, ExecutorSettings(mode))
+    return executor, ShortRuns(executor, patience=0)

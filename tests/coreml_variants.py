@@ -20,11 +20,7 @@ VOCABULARY = 96
 
 def ids_and_mask(length: int = LENGTH, seed: int = 0) -> dict[str, Array]:
     """Random ids of which the last quarter is padding."""
-    ids = np.random.default_rng(seed).integers(1, VOCABULARY, (1, length)).astype(np.int32)
-    mask = np.ones((1, length), np.int32)
-    mask[0, 3 * length // 4 :] = 0
-    ids[mask == 0] = 0
-    return {"input_ids": ids, "attention_mask": mask}
+    return text_and_padding(3 * length // 4, seed, length)
 
 
 def text_and_padding(count: int, seed: int = 0, length: int = LENGTH) -> dict[str, Array]:

@@ -18,6 +18,7 @@ from runtime.coreml_reference.program import (
     NUMPY_TYPES,
     Array,
     CoreMLError,
+    Function,
     NamedType,
     Operation,
     Package,
@@ -96,6 +97,11 @@ class Executor:
     def constants(self) -> Mapping[str, Any]:
         """Name → evaluated constant; arrays are read-only."""
         return self._constants
+
+    @property
+    def function(self) -> Function:
+        """What was planned."""
+        return self._package.function
 
     @property
     def steps(self) -> tuple[Step, ...]:

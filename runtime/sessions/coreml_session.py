@@ -195,8 +195,7 @@ class _ReferenceRuntime:
         self._package = package
         self._threads = threads
         self._libraries = ThreadpoolController()
-        self._executors: dict[bool, Executor] = {}
-        self._short: dict[bool, ShortRuns] = {}
+        self._runs: dict[bool, ShortRuns] = {}
         self._last: tuple[bytes, dict[str, Any]] | None = None
 
     def run(self, inputs: dict[str, Ids], *, exact: bool) -> dict[str, Any]:
@@ -205,27 +204,22 @@ class _ReferenceRuntime:
         if self._last is None or self._last[0] != key:
             # Numbers do not depend on the threads; two that wait for each other are slow.
             with self._libraries.limit(limits=self._threads, user_api="blas"):
-                self._last = key, self._short_runs(exact=exact).run(inputs)
+                self._last = key, self._runs_of(exact=exact).run(inputs)
         return self._last[1]
 
     def tap(self, inputs: dict[str, Ids], *, exact: bool) -> Tapped:
         with self._libraries.limit(limits=self._threads, user_api="blas"):
-            return tap_package(self._package, self._executor(exact=exact), inputs)
+            return tap_package(self._package, self._runs_of(exact=exact).executor, inputs)
 
-    def _executor(self, *, exact: bool) -> Executor:
-        if exact not in self._executors:
+    def _runs_of(self, *, exact: bool) -> ShortRuns:
+        if exact not in self._runs:
             settings = (
                 ExecutorSettings(mode="f32", quantize_activations=False)
                 if exact
                 else ExecutorSettings(mode="f16")
             )
-            self._executors[exact] = Executor(self._package, settings)
-        return self._executors[exact]
-
-    def _short_runs(self, *, exact: bool) -> ShortRuns:
-        if exact not in self._short:
-            self._short[exact] = ShortRuns(self._package, self._executor(exact=exact))
-        return self._short[exact]
+            self._runs[exact] = ShortRuns(Executor(self._package, settings))
+        return self._runs[exact]
 
     @property
     def facts(self) -> dict[str, str]:

@@ -10,8 +10,8 @@ from typing import Any
 from runtime.coreml_reference.program import Array
 
 # Rounding to fp16 moves a value by at most 2^-11 of itself, or by 2^-25 where it is tiny; what a
-# sum of bounds rounds off in float64 is far less.
-_ROUNDING = 1.0 + 2.0**-10
+# sum of bounds rounds off in float64 is far less. Twice that, to be safe.
+ROUNDING = 2.0**-10
 _TINY = 2.0**-24
 
 Edit = Callable[[Any, int], Any]
@@ -58,7 +58,7 @@ class Fact:
         """The same after every element was rounded to the declared type."""
 
         def more(bound: float, elements: int = 1) -> float:
-            return bound * _ROUNDING + _TINY * math.sqrt(elements)
+            return bound * (1.0 + ROUNDING) + _TINY * math.sqrt(elements)
 
         norm = self.norm and (self.norm[0], more(self.norm[1], self.shape[self.norm[0]]))
         return replace(self, largest=more(self.largest), norm=norm)

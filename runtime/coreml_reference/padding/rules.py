@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from runtime.coreml_reference.padding.facts import Edit, Fact, Unproven
+from runtime.coreml_reference.padding.facts import ROUNDING, Edit, Fact, Unproven
 from runtime.coreml_reference.padding.norms import largest_of, row_norms, spectral_bound
 from runtime.coreml_reference.padding.registry import Call, rule
 from runtime.coreml_reference.program import Array
@@ -16,19 +16,20 @@ from runtime.coreml_reference.program import Array
 _LEVELS = 0.99
 # exp(−800) is zero in float64, and in float32.
 _NOTHING_LEFT = 800.0
-# An element's share of itself, at most, by which rounding to fp16 moves it; twice that, in fact.
-_ROUNDING = 2.0**-10
 # What a softmax's shares add up to at most after rounding to fp16, if they are 40,000 or fewer.
 _SHARES = 1.002
 
 
-@rule("add", "sub", "mul")
+_FUNCTIONS = {"add": np.add, "sub": np.subtract, "mul": np.multiply}
+
+
+@rule(*_FUNCTIONS)
 def arithmetic(call: Call) -> Fact:
-    """X + y, x − y, x · y; either may be constant."""
+    """Sum, difference or product; either operand may be constant."""
     kind = call.step.operation.kind
     call.only("x", "y")
     if len(call.operands) == 1:
-        return with_constant(call)
+        return _with_constant(call)
     x, y = _aligned(call, call.fact("x")), _aligned(call, call.fact("y"))
     positions = x.positions | y.positions
     for one in (x, y):
@@ -46,8 +47,7 @@ def arithmetic(call: Call) -> Fact:
     return found
 
 
-def with_constant(call: Call) -> Fact:
-    """One operand and a constant; a comparison is bounded like a sum."""
+def _with_constant(call: Call) -> Fact:
     kind = call.step.operation.kind
     name = next(iter(call.operands))
     other = "y" if name == "x" else "x"
@@ -66,18 +66,11 @@ def with_constant(call: Call) -> Fact:
             rows = row_norms(constant.reshape(-1, constant.shape[-1]))
             found = replace(found, norm=(axis, x.norm_along(axis) + rows))
     if x.levels and constant.size == 1:
-        value = float(constant.reshape(-1)[0])
-        levels = tuple(
-            level * value
-            if kind == "mul"
-            else level + value
-            if kind == "add"
-            else level - value
-            if name == "x"
-            else value - level
-            for level in x.levels
-        )
-        found = replace(found, levels=(levels[0], levels[1]), largest=max(map(abs, levels)))
+        value = np.full(2, constant.item(), np.float64)
+        left, right = (x.levels, value) if name == "x" else (value, x.levels)
+        at_text, at_padding = map(float, _FUNCTIONS[kind](left, right))
+        largest = max(abs(at_text), abs(at_padding))
+        found = replace(found, levels=(at_text, at_padding), largest=largest)
     return found
 
 
@@ -130,7 +123,7 @@ def linear(call: Call) -> Fact:
     if x.normalised:
         gamma, beta, length = x.normalised
         # Rounding moves β's part by at most this.
-        moved = _ROUNDING * (np.abs(weight) @ np.abs(beta))
+        moved = ROUNDING * (np.abs(weight) @ np.abs(beta))
         weight, bias = weight * gamma, np.abs(bias + weight @ beta) + moved
     return replace(
         call.like(x, largest=length * row_norms(weight) + largest_of(bias)),
@@ -157,7 +150,7 @@ def layer_norm(call: Call) -> Fact:
     return replace(
         call.like(x, largest=root * size + largest_of(beta)),
         norm=(last, root * size + float(np.linalg.norm(beta))),
-        normalised=(gamma, beta, root * (1 + _ROUNDING)),
+        normalised=(gamma, beta, root * (1 + ROUNDING)),
     )
 
 

@@ -12,7 +12,7 @@ from runtime.coreml_reference.executor import Executor
 from runtime.coreml_reference.padding.facts import Unproven
 from runtime.coreml_reference.padding.proof import Proof, prove
 from runtime.coreml_reference.plan import Step
-from runtime.coreml_reference.program import Array, NamedType, Package, TensorType
+from runtime.coreml_reference.program import Array, NamedType, TensorType
 
 # The proof takes about as long as so many runs; whoever wants one answer should not wait for it.
 PATIENCE = 8
@@ -25,19 +25,18 @@ class ShortRuns:
     it its last bits, may depend on how many rows a matrix has.
 
     Attributes:
+        executor: what runs.
         doubt: why nothing is left out; None until it was looked for, empty if padding is left out.
     """
 
-    def __init__(self, package: Package, executor: Executor, patience: int = PATIENCE) -> None:
+    def __init__(self, executor: Executor, patience: int = PATIENCE) -> None:
         """Run nothing yet.
 
         Args:
-            package: what `executor` was made of.
             executor: in the mode ``f16`` or ``f32``.
             patience: so many runs are made in full before the proof is looked for.
         """
-        self._function = package.function
-        self._executor = executor
+        self.executor = executor
         self._patience = patience
         self._plans: dict[int, tuple[Step, ...]] = {}
         self._proof: Proof | None = None
@@ -55,23 +54,23 @@ class ShortRuns:
         if self.doubt is None:
             if self._patience > 0:
                 self._patience -= 1
-                return self._executor.run(inputs)
+                return self.executor.run(inputs)
             self._look()
         if self._proof is None:
-            return self._executor.run(inputs)
-        self._executor.check(inputs)
+            return self.executor.run(inputs)
+        self.executor.check(inputs)
         count = _text_before_padding(inputs["attention_mask"])
         if not 0 < count < self._proof.length:
-            return self._executor.run(inputs)
+            return self.executor.run_steps(self.executor.steps, inputs)
         if count not in self._plans:
-            self._plans[count] = _shortened(self._proof, self._executor.steps, count)
+            self._plans[count] = _shortened(self._proof, self.executor.steps, count)
         short = {name: values[:, :count] for name, values in inputs.items()}
-        return self._executor.run_steps(self._plans[count], short)
+        return self.executor.run_steps(self._plans[count], short)
 
     def _look(self) -> None:
         with np.errstate(all="ignore"):
             try:
-                self._proof, self.doubt = prove(self._function, self._executor.steps), ""
+                self._proof, self.doubt = prove(self.executor.function, self.executor.steps), ""
             except Unproven as reason:
                 self.doubt = str(reason)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from coreml_programs import constant, operation, program
+from coreml_programs import constant, operation, program, short_runs
 from coreml_variants import save_more, text_and_padding
 
 from runtime.coreml_reference.executor import Executor
@@ -15,7 +15,6 @@ from runtime.coreml_reference.package import read_package
 from runtime.coreml_reference.padding import RULES
 from runtime.coreml_reference.padding.norms import largest_of, row_norms, spectral_bound
 from runtime.coreml_reference.padding.proof import Unproven, prove
-from runtime.coreml_reference.padding.short_runs import ShortRuns
 from runtime.coreml_reference.program import Operation, Package, TensorType
 
 
@@ -37,14 +36,14 @@ def _tiny(*operations: Operation) -> Package:
     return program(both, (kept, words, *operations), (output,), ios=16)
 
 
-def _first(x: str) -> Operation:
+def _position(x: str, place: int = 0) -> Operation:
     return operation(
         "slice_by_index",
         "logits",
         [("fp16", (1, 3))],
         x=x,
-        begin=constant(np.array([0, 0, 0], np.int32)),
-        end=constant(np.array([0, 1, 0], np.int32)),
+        begin=constant(np.array([0, place, 0], np.int32)),
+        end=constant(np.array([0, place + 1, 0], np.int32)),
         end_mask=constant(np.array([True, False, True])),
         squeeze_mask=constant(np.array([False, True, False])),
     )
@@ -52,16 +51,6 @@ def _first(x: str) -> Operation:
 
 def _cases() -> dict[str, tuple[Package, str]]:
     fp16 = np.float16
-    taken = operation(
-        "slice_by_index",
-        "logits",
-        [("fp16", (1, 3))],
-        x="words",
-        begin=constant(np.array([0, 1, 0], np.int32)),
-        end=constant(np.array([0, 2, 0], np.int32)),
-        end_mask=constant(np.array([True, False, True])),
-        squeeze_mask=constant(np.array([False, True, False])),
-    )
     crossed = operation(
         "transpose",
         "turned",
@@ -110,7 +99,7 @@ def _cases() -> dict[str, tuple[Package, str]]:
     )
     return {
         "too few bounds for the axes": (_tiny(few), "index out of range"),
-        "takes a position from the middle": (_tiny(taken), "from the middle"),
+        "takes a position from the middle": (_tiny(_position("words", 1)), "from the middle"),
         "a linear layer over positions": (
             _tiny(crossed, over),
             "sums over positions",
@@ -130,7 +119,7 @@ def _cases() -> dict[str, tuple[Package, str]]:
             "sums over padding",
         ),
         "a value for each position": (_tiny(), "a value for each position"),
-        "may overflow": (_tiny(apart, last, _first("scores")), "might reach"),
+        "may overflow": (_tiny(apart, last, _position("scores")), "might reach"),
     }
 
 
@@ -142,9 +131,8 @@ def test_what_mixes_positions_is_not_proven(case: str) -> None:
 
 
 def test_the_first_position_alone_is_proven() -> None:
-    package = _tiny(_first("words"))
-    executor = Executor(package)
-    short = ShortRuns(package, executor, patience=0)
+    package = _tiny(_position("words"))
+    executor, short = short_runs(package)
     feed = text_and_padding(2, length=4) | {"input_ids": np.array([[3, 4, 0, 0]], np.int32)}
     assert short.run(feed)["logits"].tobytes() == executor.run(feed)["logits"].tobytes()
     assert short.doubt == ""
@@ -158,9 +146,8 @@ def test_constants_lose_their_last_positions() -> None:
         x=constant(np.arange(12, dtype=np.float16).reshape(4, 3)),
         y="words",
     )
-    package = _tiny(places, _first("placed"))
-    executor = Executor(package)
-    short = ShortRuns(package, executor, patience=0)
+    package = _tiny(places, _position("placed"))
+    executor, short = short_runs(package)
     feed = text_and_padding(3, length=4) | {"input_ids": np.array([[3, 4, 1, 0]], np.int32)}
     assert short.run(feed)["logits"].tobytes() == executor.run(feed)["logits"].tobytes()
     assert short.doubt == ""

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from coreml_packages import LENGTH, save_variant
+from coreml_programs import short_runs
 from coreml_variants import VOCABULARY, save_more, text_and_padding
 
 from runtime.coreml_reference.executor import Executor, ExecutorSettings
@@ -29,14 +30,9 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Package]:
     return {name: read_package(save_more(name, folder)) for name in PROVEN}
 
 
-def _short_runs(package: Package, mode: Mode = "f16") -> tuple[Executor, ShortRuns]:
-    executor = Executor(package, ExecutorSettings(mode))
-    return executor, ShortRuns(package, executor, patience=0)
-
-
 @pytest.mark.parametrize("name", PROVEN)
 def test_results_are_those_of_the_whole_program(name: str, packages: dict[str, Package]) -> None:
-    executor, short = _short_runs(packages[name])
+    executor, short = short_runs(packages[name])
     seen = []
     for count in range(1, LENGTH + 1):
         feed = text_and_padding(count, seed=count)
@@ -50,7 +46,7 @@ def test_results_are_those_of_the_whole_program(name: str, packages: dict[str, P
 
 def test_labels_and_probabilities_are_the_same(tmp_path: Path) -> None:
     package = read_package(save_more("classifier-sigmoid", tmp_path))
-    executor, short = _short_runs(package)
+    executor, short = short_runs(package)
     for count in (2, 9):
         feed = text_and_padding(count)
         whole, found = executor.run(feed), short.run(feed)
@@ -61,7 +57,7 @@ def test_labels_and_probabilities_are_the_same(tmp_path: Path) -> None:
 
 def test_padding_is_really_left_out(packages: dict[str, Package]) -> None:
     package = packages["plain-ios16"]
-    executor, short = _short_runs(package)
+    executor, short = short_runs(package)
     scores: list[tuple[int, ...]] = []
     run_steps = executor.run_steps
 
@@ -76,7 +72,7 @@ def test_padding_is_really_left_out(packages: dict[str, Package]) -> None:
 
 
 def test_exact_arithmetic_leaves_it_out_too(packages: dict[str, Package]) -> None:
-    executor, short = _short_runs(packages["plain-ios16"], "f32")
+    executor, short = short_runs(packages["plain-ios16"], "f32")
     for count in (1, 3, 9):
         feed = text_and_padding(count)
         whole, found = executor.run(feed)["logits"], short.run(feed)["logits"]
@@ -86,7 +82,7 @@ def test_exact_arithmetic_leaves_it_out_too(packages: dict[str, Package]) -> Non
 
 def test_one_answer_does_not_wait_for_the_proof(packages: dict[str, Package]) -> None:
     package = packages["plain-ios16"]
-    short = ShortRuns(package, Executor(package))
+    short = ShortRuns(Executor(package))
     for _ in range(PATIENCE):
         short.run(text_and_padding(3))
         assert short.doubt is None
@@ -177,7 +173,7 @@ def _parts(value: Array, axis: int, count: int) -> tuple[Array, Array]:
 )
 def test_what_has_no_rule_runs_in_full(name: str, reason: str, tmp_path: Path) -> None:
     package = read_package(save_more(name, tmp_path))
-    executor, short = _short_runs(package)
+    executor, short = short_runs(package)
     names = [named.name for named in package.function.inputs]
     feed = {name: text_and_padding(5)[name] for name in names}
     whole, found = executor.run(feed), short.run(feed)
@@ -190,7 +186,7 @@ def test_what_has_no_rule_runs_in_full(name: str, reason: str, tmp_path: Path) -
 
 def test_a_range_of_lengths_is_not_fixed(tmp_path: Path) -> None:
     package = read_package(save_variant("ios18-enumerated", tmp_path))
-    _, short = _short_runs(package)
+    _, short = short_runs(package)
     short.run(text_and_padding(5))
     assert short.doubt is not None
     assert "not fixed" in short.doubt
@@ -233,7 +229,7 @@ def test_what_may_not_be_finite_runs_in_full(
     constant_name: str, change: Callable[[Array], Array], packages: dict[str, Package]
 ) -> None:
     package = _changed(packages["plain-ios16"], constant_name, change)
-    executor, short = _short_runs(package)
+    executor, short = short_runs(package)
     for count in (3, 8):
         whole, found = (
             executor.run(text_and_padding(count))["logits"],
@@ -246,7 +242,7 @@ def test_what_may_not_be_finite_runs_in_full(
 def test_padding_that_is_not_finite_is_seen(packages: dict[str, Package]) -> None:
     """The planted fault that leaving padding out would hide."""
     package = _changed(packages["plain-ios16"], "word_embeddings_weight", _filled(np.inf, 0))
-    _, short = _short_runs(package)
+    _, short = short_runs(package)
     assert np.isnan(short.run(text_and_padding(5))["logits"]).all()
     assert np.isfinite(short.run(text_and_padding(LENGTH))["logits"]).all()
 
@@ -260,7 +256,7 @@ def test_a_mask_that_is_too_weak_runs_in_full(level: float, packages: dict[str, 
         if found.kind == "const"
         and np.array_equal(np.asarray(found.attributes["val"].load(), object), np.float16(-1e4))
     )
-    executor, short = _short_runs(_changed(package, scale, _filled(level)))
+    executor, short = short_runs(_changed(package, scale, _filled(level)))
     whole, found = (
         executor.run(text_and_padding(5))["logits"],
         short.run(text_and_padding(5))["logits"],
@@ -274,7 +270,7 @@ def test_a_mask_that_is_too_weak_runs_in_full(level: float, packages: dict[str, 
     "mask", [[0, 1, 1, 1], [1, 0, 1, 0], [0, 0, 0, 0], [2, 1, 0, 0], [1, 1, -1, 0]]
 )
 def test_any_other_mask_runs_in_full(mask: list[int], packages: dict[str, Package]) -> None:
-    executor, short = _short_runs(packages["plain-ios16"])
+    executor, short = short_runs(packages["plain-ios16"])
     feed = text_and_padding(LENGTH) | {
         "attention_mask": np.resize(np.array([mask], np.int32), (1, LENGTH))
     }
@@ -284,7 +280,7 @@ def test_any_other_mask_runs_in_full(mask: list[int], packages: dict[str, Packag
 
 
 def test_padding_outside_the_vocabulary_is_still_refused(packages: dict[str, Package]) -> None:
-    _, short = _short_runs(packages["plain-ios16"])
+    _, short = short_runs(packages["plain-ios16"])
     feed = text_and_padding(5)
     feed["input_ids"][0, -1] = VOCABULARY
     with pytest.raises(CoreMLError, match="outside a table"):
