@@ -188,7 +188,7 @@ def _effective_logits(
     """PyTorch float32 with the weights that the artifact uses, on the cases of `split_rows`."""
     rows = split_rows(golden)
     ids = [golden.cases[row].input_ids for row in rows]
-    logits = cached_logits(own, ids, cache, progress=progress)
+    logits = cached_logits(own, ids, cache, together=True, progress=progress)
     return EffectiveLogits(rows, logits)
 
 

@@ -46,16 +46,19 @@ def cached_logits(
     sequences: Sequence[Sequence[int]],
     cache: ContentCache,
     *,
+    together: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Logits:
     """`reference_logits`, or what it gave in an earlier run; arguments as there."""
     if cache.folder is None or not sequences:
-        return reference_logits(reference, sequences, progress=progress)
+        return reference_logits(reference, sequences, together=together, progress=progress)
     ids = canonical_json([[int(number) for number in row] for row in sequences], indent=None)
     request = _request("reference logits", reference) | {"sequences": _sha256(ids)}
+    if together:
+        request["runs"] = "equal lengths together"
 
     def make(path: Path) -> None:
-        logits = reference_logits(reference, sequences, progress=progress)
+        logits = reference_logits(reference, sequences, together=together, progress=progress)
         with path.open("wb") as stream:
             np.save(stream, logits, allow_pickle=False)
 

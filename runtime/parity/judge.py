@@ -150,11 +150,16 @@ def judge(
                 with running.lock:
                     progress(path, done, total)
 
-        found = run_artifact(bundle, artifact, golden, settings, tell)
+        # One session for all: a Core ML program of full size takes seconds until it runs fast.
         if bundle.manifest.task.gives_vectors:
-            wrong = _wrong_vectors(TextEmbedder(bundle, artifact, settings), golden, found)
+            embedder = TextEmbedder(bundle, artifact, settings)
+            found = run_artifact(bundle, artifact, golden, settings, tell, session=embedder.session)
+            wrong = _wrong_vectors(embedder, golden, found)
         else:
             classifier = TextClassifier(bundle, artifact, settings)
+            found = run_artifact(
+                bundle, artifact, golden, settings, tell, session=classifier.session
+            )
             wrong = _wrong_labels(classifier, bundle.manifest.task, golden, found)
         return replace(found, wrong_labels=wrong)
 

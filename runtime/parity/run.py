@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from runtime.sessions.base import (
     ClassifierSession,
     ExactSession,
     Ids,
+    SeriesSession,
     SessionSettings,
     WeighingSession,
     pad_to,
@@ -57,6 +58,7 @@ def run_artifact(
     settings: SessionSettings,
     progress: Progress | None = None,
     *,
+    session: Session | None = None,
     rows: Sequence[int] | None = None,
     again: int = AGAIN,
     split: bool = True,
@@ -72,6 +74,7 @@ def run_artifact(
         golden: cases and reference logits.
         settings: of the session.
         progress: called with (artifact path, cases done, cases in all).
+        session: of the artifact, opened with `settings`; None opens one.
         rows: indices of the cases to run, ascending; None runs all.
         again: how many cases run once more in every other way.
         split: whether to measure also what no processor changes: the graph and stored weights.
@@ -84,11 +87,12 @@ def run_artifact(
     def opened(wanted: SessionSettings) -> Session:
         return open_session(bundle.file(artifact.path), artifact, wanted)
 
-    session = opened(settings)
+    if session is None:
+        session = opened(settings)
     logits = np.empty((len(chosen), golden.reference.shape[1]), dtype=np.float32)
-    for place, row in enumerate(chosen):
-        case = golden.cases[row]
-        logits[place] = session.run(*_arrays(case))[0]
+    alone = _series(session, [_arrays(golden.cases[row]) for row in chosen])
+    for place, found in enumerate(alone):
+        logits[place] = found[0]
         if progress is not None:
             progress(artifact.path, place + 1, len(chosen))
     places = {row: place for place, row in enumerate(chosen)}
@@ -143,11 +147,11 @@ def _split_figures(
     kept = [(i, row) for i, row in enumerate(effective.rows) if row in places]
     if not kept:
         return {}
-    exact = []
-    for _, row in kept:
-        # Padded, so that a mask that is too weak is seen.
-        wide = min(len(golden.cases[row].input_ids) + _EXTRA_PADDING, spec.max_length)
-        exact.append(session.run_exact(*_padded(golden.cases[row], wide, spec))[0])
+    cases = [golden.cases[row] for _, row in kept]
+    # Padded, so that a mask that is too weak is seen.
+    wide = [min(len(case.input_ids) + _EXTRA_PADDING, spec.max_length) for case in cases]
+    pairs = [_padded(case, length, spec) for case, length in zip(cases, wide, strict=True)]
+    exact = [found[0] for found in _series(session, pairs, exact=True)]
     own = effective.logits[[i for i, _ in kept]]
     rows = [row for _, row in kept]
     parts = {
@@ -156,6 +160,18 @@ def _split_figures(
         "precision_max_abs": logits[[places[row] for row in rows]] - np.array(exact),
     }
     return {name: float(np.abs(part).max()) for name, part in parts.items()}
+
+
+def _series(
+    session: Session, pairs: Sequence[tuple[Ids, Ids]], *, exact: bool = False
+) -> Iterator[Logits]:
+    """Logits of one pair after the other, each by itself."""
+    if isinstance(session, SeriesSession):
+        yield from session.run_series(pairs, exact=exact)
+    elif exact and isinstance(session, ExactSession):
+        yield from (session.run_exact(*pair) for pair in pairs)
+    else:
+        yield from (session.run(*pair) for pair in pairs)
 
 
 def _weights_figure(session: Session, artifact: ArtifactSpec) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
@@ -94,6 +95,25 @@ class ExactSession(Session, Protocol):
         """As `run`, with every activation in float32, whatever type the artifact declares.
 
         The weights keep the precision that they are stored with.
+        """
+        ...
+
+
+@runtime_checkable
+class SeriesSession(Session, Protocol):
+    """A session that answers many texts in less time than one after the other, each by itself."""
+
+    def run_series(
+        self, pairs: Sequence[tuple[Ids, Ids]], *, exact: bool = False
+    ) -> Iterator[Logits]:
+        """What `run` gives for each of the pairs, or with `exact` `ExactSession.run_exact`.
+
+        Args:
+            pairs: ids and mask, each int32 [batch, length].
+            exact: see there.
+
+        Raises:
+            UserError: as `run`, when the pair's turn comes or earlier.
         """
         ...
 

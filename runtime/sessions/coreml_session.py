@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -69,19 +70,27 @@ def open_session(path: Path, spec: ArtifactSpec, settings: SessionSettings) -> C
     )
 
 
+_Feed = dict[str, Ids]
+
+
 class _Runtime(Protocol):
     """What executes a package."""
 
-    def run(self, inputs: dict[str, Ids], *, exact: bool) -> dict[str, Any]: ...
+    def run(self, inputs: _Feed, *, exact: bool) -> dict[str, Any]: ...
 
-    def tap(self, inputs: dict[str, Ids], *, exact: bool) -> Tapped: ...
+    def run_series(self, feeds: Sequence[_Feed], *, exact: bool) -> Iterator[dict[str, Any]]: ...
+
+    def tap(self, inputs: _Feed, *, exact: bool) -> Tapped: ...
 
     @property
     def facts(self) -> dict[str, str]: ...
 
 
 class CoreMLSession:
-    """A loaded package; see `runtime.sessions.base.ExactSession` and `ClassifierSession`."""
+    """A loaded package.
+
+    See `runtime.sessions.base.ExactSession`, `SeriesSession` and `ClassifierSession`.
+    """
 
     def __init__(
         self, runtime: _Runtime, package: Package, spec: ArtifactSpec, settings: SessionSettings
@@ -131,6 +140,18 @@ class CoreMLSession:
         """
         return self._logits(input_ids, attention_mask, exact=True)
 
+    def run_series(
+        self, pairs: Sequence[tuple[Ids, Ids]], *, exact: bool = False
+    ) -> Iterator[Logits]:
+        """See `runtime.sessions.base.SeriesSession`: our executor reads weights once for several.
+
+        In float16 to the same bits; with `exact`, a sum's last bits may depend on what runs beside.
+        """
+        feeds = [feed for pair in pairs for feed in self._feeds(*pair)]
+        found = self._runtime.run_series(feeds, exact=exact)
+        for ids, _ in pairs:
+            yield self._stacked([next(found) for _ in ids])
+
     def tap(self, input_ids: Ids, attention_mask: Ids) -> Tapped:
         """See `runtime.sessions.base.TappingSession`."""
         return self._tap(input_ids, attention_mask, exact=False)
@@ -163,7 +184,9 @@ class CoreMLSession:
         return self._runtime.facts | {"machine": platform.machine()}
 
     def _logits(self, input_ids: Ids, attention_mask: Ids, *, exact: bool) -> Logits:
-        outputs = self._outputs(input_ids, attention_mask, exact=exact)
+        return self._stacked(self._outputs(input_ids, attention_mask, exact=exact))
+
+    def _stacked(self, outputs: list[dict[str, Any]]) -> Logits:
         return np.concatenate([np.asarray(o[self._output], dtype=np.float32) for o in outputs])
 
     def _tap(self, input_ids: Ids, attention_mask: Ids, *, exact: bool) -> Tapped:
@@ -172,14 +195,18 @@ class CoreMLSession:
         return self._runtime.tap(feed, exact=exact)
 
     def _outputs(self, input_ids: Ids, attention_mask: Ids, *, exact: bool) -> list[dict[str, Any]]:
+        feeds = self._feeds(input_ids, attention_mask)
+        return [self._runtime.run(feed, exact=exact) for feed in feeds]
+
+    def _feeds(self, input_ids: Ids, attention_mask: Ids) -> list[_Feed]:
+        """A feed for each row of a batch, filled up to the package's length."""
         check_batch(input_ids, attention_mask, self._longest, self._settings.vocab_size)
         length = input_ids.shape[1]
         if self._lengths:
             length = min(n for n in self._lengths if n >= length)
         ids, mask = self._filled(length, input_ids, attention_mask)
         rows = range(len(ids))
-        feeds = ({"input_ids": ids[i : i + 1], "attention_mask": mask[i : i + 1]} for i in rows)
-        return [self._runtime.run(feed, exact=exact) for feed in feeds]
+        return [{"input_ids": ids[i : i + 1], "attention_mask": mask[i : i + 1]} for i in rows]
 
     def _filled(self, length: int, input_ids: Ids, attention_mask: Ids) -> tuple[Ids, Ids]:
         pad_id, side = self._settings.pad_id, self._settings.pad_side
@@ -198,7 +225,7 @@ class _ReferenceRuntime:
         self._runs: dict[bool, ShortRuns] = {}
         self._last: tuple[bytes, dict[str, Any]] | None = None
 
-    def run(self, inputs: dict[str, Ids], *, exact: bool) -> dict[str, Any]:
+    def run(self, inputs: _Feed, *, exact: bool) -> dict[str, Any]:
         # A text that was padded to a fixed length already comes again as it was.
         key = b"".join((bytes([exact]), *(array.tobytes() for array in inputs.values())))
         if self._last is None or self._last[0] != key:
@@ -207,7 +234,16 @@ class _ReferenceRuntime:
                 self._last = key, self._runs_of(exact=exact).run(inputs)
         return self._last[1]
 
-    def tap(self, inputs: dict[str, Ids], *, exact: bool) -> Tapped:
+    def run_series(self, feeds: Sequence[_Feed], *, exact: bool) -> Iterator[dict[str, Any]]:
+        results = self._runs_of(exact=exact).run_series(feeds)
+        while True:
+            with self._libraries.limit(limits=self._threads, user_api="blas"):
+                found = next(results, None)
+            if found is None:
+                return
+            yield found
+
+    def tap(self, inputs: _Feed, *, exact: bool) -> Tapped:
         with self._libraries.limit(limits=self._threads, user_api="blas"):
             return tap_package(self._package, self._runs_of(exact=exact).executor, inputs)
 
@@ -258,13 +294,16 @@ class _AppleRuntime:
             str(package.path), compute_units=getattr(coremltools.ComputeUnit, compute_unit.upper())
         )
 
-    def run(self, inputs: dict[str, Ids], *, exact: bool) -> dict[str, Any]:
+    def run(self, inputs: _Feed, *, exact: bool) -> dict[str, Any]:
         if exact:
             raise UserError("Apple's runtime does not leave out what float16 does")
         outputs: dict[str, Any] = self._model.predict(inputs)
         return outputs
 
-    def tap(self, inputs: dict[str, Ids], *, exact: bool) -> Tapped:  # noqa: ARG002
+    def run_series(self, feeds: Sequence[_Feed], *, exact: bool) -> Iterator[dict[str, Any]]:
+        return (self.run(feed, exact=exact) for feed in feeds)
+
+    def tap(self, inputs: _Feed, *, exact: bool) -> Tapped:  # noqa: ARG002
         raise UserError(
             "Apple's runtime does not show what is inside a package",
             todo=f"choose the backend {REFERENCE}",

@@ -66,3 +66,30 @@ def test_the_number_of_cores_moves_no_bit(  # type: ignore[no-untyped-def]
         assert torch.get_num_threads() == before
     assert np.array_equal(found[0], found[1])
     assert np.array_equal(found[0], found[2])
+
+
+def test_texts_of_equal_length_run_together(  # type: ignore[no-untyped-def]
+    model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reference, random = reference_from_model(model), np.random.default_rng(1)
+    lengths = [3, 60, 3, 7, *(9,) * 40, 7, 1]
+    sequences = [random.integers(5, 90, length).tolist() for length in lengths]
+    alone = reference_logits(reference, sequences)
+    shapes, seen = [], []
+    forward = LogitsOnly.forward
+
+    def look(self: LogitsOnly, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        shapes.append(tuple(ids.shape))
+        return forward(self, ids, mask)
+
+    monkeypatch.setattr(LogitsOnly, "forward", look)
+    together = reference_logits(
+        reference, sequences, together=True, progress=lambda *step: seen.append(step)
+    )
+    assert sorted(shapes) == [(1, 1), (1, 60), (2, 3), (2, 7), (12, 9), (28, 9)]
+    assert sorted(seen)[-1] == (len(lengths), len(lengths))
+    assert together.dtype == np.float32
+    np.testing.assert_allclose(together, alone, atol=2e-6)
+    # Nothing is swapped: no two texts have answers as near as that.
+    apart = np.abs(alone[:, None] - alone[None]).max(-1) + np.eye(len(lengths))
+    assert apart.min() > 1e-4

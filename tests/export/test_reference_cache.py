@@ -78,3 +78,14 @@ def test_without_a_cache_nothing_is_written(tmp_path: Path, counted: list[int]) 
         cached_logits(reference, TEXTS, ContentCache())
     assert counted == [3, 3]
     assert not list(tmp_path.iterdir())
+
+
+def test_texts_run_together_are_another_question(tmp_path: Path, counted: list[int]) -> None:
+    cache = ContentCache(tmp_path)
+    reference = reference_from_model(lively_classifier())
+    alone = cached_logits(reference, TEXTS, cache)
+    for _ in range(2):
+        together = cached_logits(reference, TEXTS, cache, together=True)
+        np.testing.assert_array_equal(together, reference_logits(reference, TEXTS, together=True))
+        np.testing.assert_allclose(together, alone, atol=2e-6)
+    assert counted == [3, 3]

@@ -13,7 +13,7 @@ from coreml_programs import short_runs
 from coreml_variants import VOCABULARY, save_more, text_and_padding
 
 from runtime.coreml_reference.executor import Executor, ExecutorSettings
-from runtime.coreml_reference.numerics import Mode
+from runtime.coreml_reference.numerics import Mode, Numerics
 from runtime.coreml_reference.package import read_package
 from runtime.coreml_reference.padding import proof as proving
 from runtime.coreml_reference.padding.facts import Fact
@@ -59,13 +59,13 @@ def test_padding_is_really_left_out(packages: dict[str, Package]) -> None:
     package = packages["plain-ios16"]
     executor, short = short_runs(package)
     scores: list[tuple[int, ...]] = []
-    run_steps = executor.run_steps
+    run_together = executor.run_together
 
     def look(step: Operation, _: str, value: Array) -> None:
         if step.kind == "softmax":
             scores.append(value.shape)
 
-    executor.run_steps = lambda steps, inputs, trace=look: run_steps(steps, inputs, trace)  # type: ignore[method-assign,assignment,misc]
+    executor.run_together = lambda plans, inputs: run_together(plans, inputs, look)  # type: ignore[method-assign,assignment,misc]
     short.run(text_and_padding(5))
     short.run(text_and_padding(LENGTH - 1))
     assert scores == [(1, 2, 5, 5), (1, 2, LENGTH - 1, LENGTH - 1)]
@@ -77,6 +77,103 @@ def test_exact_arithmetic_leaves_it_out_too(packages: dict[str, Package]) -> Non
         feed = text_and_padding(count)
         whole, found = executor.run(feed)["logits"], short.run(feed)["logits"]
         assert np.abs(whole - found).max() <= 1e-5 * np.abs(whole).max()
+    assert short.doubt == ""
+
+
+SERIES = (5, LENGTH, 1, 7, 7, LENGTH - 1, 2, 11, 3)
+
+
+def _series(changed: Mapping[int, Mapping[str, Array]] | None = None) -> list[dict[str, Array]]:
+    """Texts of the lengths in `SERIES`; at some places other ids or masks."""
+    feeds = [text_and_padding(count, seed=place) for place, count in enumerate(SERIES)]
+    for place, other in (changed or {}).items():
+        feeds[place] |= other
+    return feeds
+
+
+@pytest.mark.parametrize("name", PROVEN)
+@pytest.mark.parametrize("rows", [1, 20, 256])
+def test_a_series_gives_what_each_gives_alone(
+    name: str, rows: int, packages: dict[str, Package], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runtime.coreml_reference.padding.short_runs._ROWS", rows)
+    executor, short = short_runs(packages[name])
+    # A mask with a hole runs in full, among the others.
+    hole = np.resize(np.array([1, 0], np.int32), (1, LENGTH))
+    feeds = _series({3: {"attention_mask": hole}})
+    found = [result["logits"] for result in short.run_series(feeds)]
+    assert short.doubt == ""
+    whole = [executor.run(feed)["logits"] for feed in feeds]
+    assert [array.tobytes() for array in found] == [array.tobytes() for array in whole]
+    assert len({array.tobytes() for array in whole}) == len(SERIES)
+
+
+def test_a_series_is_as_exact(packages: dict[str, Package]) -> None:
+    executor, short = short_runs(packages["plain-ios16"], "f32")
+    for feed, found in zip(_series(), short.run_series(_series()), strict=True):
+        whole = executor.run(feed)["logits"]
+        assert np.abs(whole - found["logits"]).max() <= 1e-5 * np.abs(whole).max()
+
+
+def test_a_series_multiplies_by_each_matrix_once(
+    packages: dict[str, Package], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    executor, short = short_runs(packages["plain-ios16"])
+    short.run(text_and_padding(3))
+    products: list[int] = []
+
+    def counted(numerics: Numerics, x: Array, y: Array) -> Array:
+        if x.ndim == 2:
+            products.append(len(x))
+        return np.asarray(np.matmul(x, y))
+
+    monkeypatch.setattr(Numerics, "matmul", counted)
+    executor.run(text_and_padding(LENGTH))
+    alone = len(products)
+    products.clear()
+    list(short.run_series(_series()))
+    assert len(products) == alone
+    # All but the head's, which read one position of each.
+    assert products.count(sum(SERIES)) >= alone - 2
+    products.clear()
+    monkeypatch.setattr("runtime.coreml_reference.padding.short_runs._ROWS", 24)
+    list(short.run_series(_series()))
+    assert len(products) == 4 * alone
+    assert max(products) <= 24
+
+
+def test_what_is_not_finite_stays_in_its_text(packages: dict[str, Package]) -> None:
+    package = _changed(packages["plain-ios16"], "word_embeddings_weight", _filled(np.nan, 7))
+    executor = Executor(package)
+    feeds = _series()
+    for feed in feeds:
+        feed["input_ids"][feed["input_ids"] == 7] = 8
+    feeds[4]["input_ids"][:] = 7
+    # With such weights nothing is proven, and a series would not run together.
+    found = executor.run_together([executor.steps] * len(feeds), feeds)
+    assert [np.isnan(one["logits"]).any() for one in found] == [k == 4 for k in range(len(feeds))]
+    assert executor.non_finite
+    assert len(set(executor.non_finite)) == len(executor.non_finite)
+    assert executor.run(feeds[0])["logits"].tobytes() == found[0]["logits"].tobytes()
+    assert not executor.non_finite
+
+
+def test_a_bad_text_of_a_series_is_refused(packages: dict[str, Package]) -> None:
+    _, short = short_runs(packages["plain-ios16"])
+    bad = text_and_padding(5)["input_ids"]
+    bad[0, 2] = VOCABULARY
+    with pytest.raises(CoreMLError, match="outside a table"):
+        list(short.run_series(_series({4: {"input_ids": bad}})))
+    assert list(short.run_series([])) == []
+
+
+def test_a_long_series_looks_for_the_proof_at_once(packages: dict[str, Package]) -> None:
+    package = packages["plain-ios16"]
+    short = ShortRuns(Executor(package))
+    list(short.run_series(_series()[:PATIENCE]))
+    assert short.doubt is None
+    short = ShortRuns(Executor(package))
+    list(short.run_series(_series()))
     assert short.doubt == ""
 
 

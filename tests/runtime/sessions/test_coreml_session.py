@@ -17,6 +17,7 @@ from runtime.sessions import open_session, session_modules
 from runtime.sessions.base import (
     ClassifierSession,
     ExactSession,
+    SeriesSession,
     SessionSettings,
     WeighingSession,
     pad_to,
@@ -62,6 +63,23 @@ def test_batches_and_padding_change_nothing(session: Any) -> None:
     assert (session.run(pad_to(ids, 40, 0), pad_to(mask, 40, 0)) == together).all()
 
 
+def test_a_series_gives_what_each_gives_alone(bundle: Bundle, session: Any) -> None:
+    golden = read_golden(bundle.path / GOLDEN)
+    pairs = [_batch(case.input_ids) for case in golden.cases[:12]]
+    pairs.insert(5, _batch((2, 9, 7, 3), (2, 11, 3)))
+    together = list(session.run_series(pairs))
+    assert len(together) == len(pairs)
+    for pair, found in zip(pairs, together, strict=True):
+        np.testing.assert_array_equal(found, session.run(*pair), strict=True)
+    exact = list(session.run_series(pairs, exact=True))
+    for pair, found in zip(pairs, exact, strict=True):
+        np.testing.assert_allclose(found, session.run_exact(*pair), atol=1e-5)
+    assert not np.array_equal(exact[0], together[0])
+    assert list(session.run_series([])) == []
+    with pytest.raises(UserError, match="not int32"):
+        list(session.run_series([pairs[0], (pairs[0][0].astype(np.int64), pairs[0][1])]))
+
+
 def test_exact_is_closer_and_costs_no_weights(session: Any, bundle: Bundle) -> None:
     golden = read_golden(bundle.path / GOLDEN)
     effective = golden.effective[NAME]
@@ -76,6 +94,7 @@ def test_what_the_protocols_offer(session: Any, spec: ArtifactSpec) -> None:
     assert isinstance(session, ExactSession)
     assert isinstance(session, ClassifierSession)
     assert isinstance(session, WeighingSession)
+    assert isinstance(session, SeriesSession)
     assert session.classify(*_batch((2, 3))) is None
     digests = session.weight_digests()
     promised = {w.name: w.sha256 for w in spec.weights.stored}
