@@ -1,5 +1,7 @@
 """TFLite files with LiteRT, one row at a time at the shortest length that holds it.
 
+A file of one signature takes a batch as it is, of any length.
+
 Its predecessors, tflite-runtime and TensorFlow, have the same interpreter under other names.
 """
 
@@ -15,6 +17,12 @@ import numpy.typing as npt
 
 Ids = npt.NDArray[np.int32]
 Row = tuple[int, dict[str, npt.NDArray[Any]]]
+
+_PREFIX = "seq_"
+# Any length, for want of a number.
+_ANY = 0
+# KerasHub's names.
+_OTHER_NAMES = {"token_ids": "input_ids", "padding_mask": "attention_mask"}
 
 # Package → its module. The first that is installed runs.
 _RUNTIMES = {
@@ -50,8 +58,12 @@ def _package() -> str:
     raise ImportError(f"none of {', '.join(_RUNTIMES)} is installed")
 
 
+def _length(signature: str) -> int:
+    return int(signature.removeprefix(_PREFIX)) if signature.startswith(_PREFIX) else _ANY
+
+
 class LiteRtModel:
-    """See `runtime.bench.worker.Model`; signatures are called ``seq_LENGTH``."""
+    """See `runtime.bench.worker.Model`; signatures are called ``seq_LENGTH``, or there is one."""
 
     lengths: list[int] | None
 
@@ -68,15 +80,14 @@ class LiteRtModel:
         self._interpreter.allocate_tensors()
         names = self._interpreter.get_signature_list()
         self._runners = {
-            int(name.removeprefix("seq_")): self._interpreter.get_signature_runner(name)
-            for name in names
+            _length(name): self._interpreter.get_signature_runner(name) for name in names
         }
-        self.lengths = sorted(self._runners)
+        self.lengths = None if _ANY in self._runners else sorted(self._runners)
+        first = next(iter(self._runners.values()))
         self._dtypes = {
-            name: details["dtype"]
-            for name, details in self._runners[self.lengths[0]].get_input_details().items()
+            name: details["dtype"] for name, details in first.get_input_details().items()
         }
-        self._output = next(iter(self._runners[self.lengths[0]].get_output_details()))
+        self._output = next(iter(first.get_output_details()))
         self._pad_id, self._left = pad_id, pad_side == "left"
         delegated = any(op["op_name"] == "DELEGATE" for op in self._interpreter._get_ops_details())
         self.environment = {
@@ -91,19 +102,25 @@ class LiteRtModel:
         Raises:
             ValueError: longer than the file's longest signature.
         """
-        length = next((n for n in self.lengths or () if n >= input_ids.shape[1]), None)
+        if self.lengths is None:
+            return [(_ANY, self._named(input_ids, attention_mask))]
+        length = next((n for n in self.lengths if n >= input_ids.shape[1]), None)
         if length is None:
             raise ValueError(f"the file's lengths are {self.lengths}, not {input_ids.shape[1]}")
         missing = length - input_ids.shape[1]
         along = (missing, 0) if self._left else (0, missing)
         rows = []
         for row, ids in enumerate(input_ids):  # Python 3.9 has no zip(strict=True)
-            padded = {
-                "input_ids": np.pad(ids, along, constant_values=self._pad_id)[None],
-                "attention_mask": np.pad(attention_mask[row], along)[None],
-            }
-            rows.append((length, {n: padded[n].astype(d) for n, d in self._dtypes.items()}))
+            padded = np.pad(ids, along, constant_values=self._pad_id)[None]
+            rows.append((length, self._named(padded, np.pad(attention_mask[row], along)[None])))
         return rows
+
+    def _named(self, input_ids: Ids, attention_mask: Ids) -> dict[str, npt.NDArray[Any]]:
+        given = {"input_ids": input_ids, "attention_mask": attention_mask}
+        return {
+            name: given[_OTHER_NAMES.get(name, name)].astype(dtype)
+            for name, dtype in self._dtypes.items()
+        }
 
     def run(self, fed: list[Row]) -> npt.NDArray[np.float32]:
         """See `runtime.bench.worker.Model`."""
