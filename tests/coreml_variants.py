@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from coreml_packages import LENGTH, quiet
 
+from export.pooling import EmbeddingSettings, pooled
 from runtime.coreml_reference.program import Array
 
 from support import seeded_classifier
@@ -85,6 +86,19 @@ class _Sigmoid(torch.nn.Module):
 
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
         return torch.sigmoid(self.inner(input_ids, attention_mask))
+
+
+class _Mean(torch.nn.Module):
+    """Sentence vectors of length 1: the mean of what the small model makes of the text."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = _model().distilbert
+
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        added = (1.0 - attention_mask[:, None, None, :].to(torch.float32)) * -1e4
+        hidden = self.encoder(input_ids=input_ids, attention_mask=added).last_hidden_state
+        return pooled(hidden, attention_mask, EmbeddingSettings())
 
 
 class _ChannelNorm(torch.nn.Module):
@@ -255,6 +269,7 @@ MORE_VARIANTS: dict[str, Callable[[], Any]] = {
         _Channels(), "iOS18", compute_precision=_float32_precision()
     ),
     "fused-ios18": lambda: _convert(_Fused(), "iOS18"),
+    "mean-ios16": lambda: _convert(_Mean(), "iOS16"),
     "classifier-sigmoid": lambda: _convert(_Sigmoid(), "iOS16", labels=["a", "b", "c"]),
     "w8a8-ios17": _quantized_activations,
 }

@@ -51,7 +51,7 @@ def kept(call: Call) -> Fact:
     call.only("x", "dtype")
     x = replace(call.fact("x"), hidden=None, silent=None)
     floats = call.constant("dtype", "fp32") in ("fp16", "fp32")
-    return x if floats else replace(x, levels=None, normalised=None)
+    return x if floats else replace(x, levels=None, is_mask=False, normalised=None)
 
 
 @rule("transpose")
@@ -142,6 +142,24 @@ def slice_by_index(call: Call) -> Fact:
     return Fact(call.shape, frozenset(places[axis] for axis in whole), x.largest, norm)
 
 
+@rule("reduce_sum")
+def reduce_sum(call: Call) -> Fact:
+    """Over positions: what stands at padding must be zero, as in a mean of the text's vectors."""
+    call.only("x", "axes", "keep_dims")
+    x = call.fact("x")
+    rank = len(x.shape)
+    axes = call.constant("axes")
+    summed = {axis % rank for axis in (range(rank) if axes is None else axes)}
+    if any(axis != x.zero and not x.is_mask for axis in x.positions & summed):
+        raise Unproven("it sums over padding")
+    keeps = call.constant("keep_dims", default=False)
+    left = [axis for axis in range(rank) if keeps or axis not in summed]
+    places = {axis: place for place, axis in enumerate(left)}
+    terms = math.prod(x.shape[axis] for axis in summed)
+    where = frozenset(places[axis] for axis in x.positions - summed)
+    return Fact(call.shape, where, x.largest * terms)
+
+
 def _moved(call: Call, x: Fact, places: dict[int, int]) -> Fact:
     """The same numbers with axes elsewhere; what an axis says goes with it."""
     return Fact(
@@ -150,4 +168,5 @@ def _moved(call: Call, x: Fact, places: dict[int, int]) -> Fact:
         x.largest,
         norm=x.norm and (places[x.norm[0]], x.norm[1]),
         levels=x.levels,
+        is_mask=x.is_mask,
     )

@@ -28,14 +28,16 @@ class Fact:
     Attributes:
         shape: as declared, at the fixed length.
         positions: the axes that count the sequence's positions.
-        largest: no element is larger in absolute value, and none is NaN.
+        largest: no element is larger in absolute value, and none is NaN; infinite where nothing is
+            known.
         norm: (axis, bound): no vector along the axis is longer (Euclidean); None where `largest`
             says all.
         levels: (at text, at padding) of a value that is the mask, or made of it alone.
+        is_mask: it is the mask itself: 1 at text and exactly 0 at padding, moved at most.
         hidden: (axis, gap): along this axis of positions every element at padding lies at least
             `gap` below every element at text.
-        silent: along this axis of positions every element at padding is exactly zero, and the
-            absolute values add up to 1, but for their rounding.
+        zero: along this axis of positions every element at padding is exactly zero.
+        silent: likewise, and the absolute values add up to 1, but for their rounding.
         normalised: (γ, β, r): each row along the last axis is γ∘z + β, but for its rounding, with z
             at most r long. A large γ often meets small weights, which the bounds above miss.
     """
@@ -45,7 +47,9 @@ class Fact:
     largest: float
     norm: tuple[int, float] | None = None
     levels: tuple[float, float] | None = None
+    is_mask: bool = False
     hidden: tuple[int, float] | None = None
+    zero: int | None = None
     silent: int | None = None
     normalised: tuple[Array, Array, float] | None = None
 

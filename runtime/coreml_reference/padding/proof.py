@@ -6,10 +6,13 @@ zero; what that zero is multiplied with is finite, for 0·∞ is NaN; and nothin
 All three follow from bounds on every value, which the weights give: a row that was normalised is no
 longer than its scale allows, a matrix makes no vector longer than its largest singular value, and
 so on from step to step. Where a bound is too wide, nothing is proven, and the program runs in full.
+Once positions are gone, as in the head, a step computes the same from the same numbers, whatever
+it is and however large they are.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -17,7 +20,7 @@ from runtime.coreml_reference.ids import find_id_limits
 from runtime.coreml_reference.padding.facts import Edit, Fact, Unproven
 from runtime.coreml_reference.padding.registry import RULES, Call
 from runtime.coreml_reference.plan import Step, called
-from runtime.coreml_reference.program import Function, TensorType
+from runtime.coreml_reference.program import Function, NamedType, TensorType
 
 _IDS, _MASK = "input_ids", "attention_mask"
 # Below the largest finite number of each type.
@@ -86,7 +89,7 @@ def _inputs(function: Function) -> dict[str, Fact]:
     return {
         # Nothing is known of ids but that they find rows of a table.
         _IDS: Fact((1, length), where, float("inf")),
-        _MASK: Fact((1, length), where, 1.0, levels=(1.0, 0.0)),
+        _MASK: Fact((1, length), where, 1.0, levels=(1.0, 0.0), is_mask=True),
     }
 
 
@@ -107,6 +110,17 @@ def _conclude(call: Call) -> dict[str, Fact]:
         if call.fact("probabilities").positions:
             raise Unproven("positions are classified")
         return {output.name: Fact((), frozenset(), 1.0) for output in step.outputs}
+    try:
+        return {step.outputs[0].name: _bounded(call)}
+    except (Unproven, *_UNFORESEEN):
+        if not call.operands or any(fact.positions for fact in call.operands.values()):
+            raise
+    call.edits.clear()
+    return {output.name: Fact(_shape(output), frozenset(), math.inf) for output in step.outputs}
+
+
+def _bounded(call: Call) -> Fact:
+    step = call.step
     rule = RULES.get(step.operation.kind)
     if rule is None or len(step.outputs) != 1 or step.unrounded:
         raise Unproven("there is no rule for it")
@@ -117,4 +131,11 @@ def _conclude(call: Call) -> dict[str, Fact]:
         # Written so that NaN, which a damaged weight brings, proves nothing.
         if limit is not None and not found.largest < limit:
             raise Unproven(f"its values might reach {found.largest:.3g}")
-    return {step.outputs[0].name: found}
+    return found
+
+
+def _shape(output: NamedType) -> tuple[int, ...]:
+    declared = output.type
+    if not isinstance(declared, TensorType) or None in declared.shape:
+        raise Unproven(f"{output.name} has no fixed shape")
+    return tuple(length or 0 for length in declared.shape)

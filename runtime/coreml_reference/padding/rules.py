@@ -36,7 +36,7 @@ def arithmetic(call: Call) -> Fact:
         if any(one.shape[axis] != 1 for axis in positions - one.positions):
             raise Unproven("positions meet an axis that counts something else")
     if kind == "mul":
-        return Fact(call.shape, positions, x.largest * y.largest)
+        return replace(Fact(call.shape, positions, x.largest * y.largest), zero=_masked(x, y))
     found = Fact(call.shape, positions, x.largest + y.largest)
     if x.norm and y.norm and x.norm[0] == y.norm[0] and x.shape == y.shape == call.shape:
         found = replace(found, norm=(x.norm[0], x.norm[1] + y.norm[1]))
@@ -45,6 +45,12 @@ def arithmetic(call: Call) -> Fact:
         gap = (at_text - at_padding) * _LEVELS - 2 * x.largest
         found = replace(found, hidden=(next(iter(y.positions)), gap))
     return found
+
+
+def _masked(x: Fact, y: Fact) -> int | None:
+    """The axis along which a product is zero at padding; its factors are finite, as all are."""
+    axes = {axis for one in (x, y) if one.is_mask for axis in one.positions}
+    return axes.pop() if len(axes) == 1 else None
 
 
 def _with_constant(call: Call) -> Fact:
@@ -83,6 +89,7 @@ def _aligned(call: Call, x: Fact) -> Fact:
         positions=frozenset(axis + more for axis in x.positions),
         norm=x.norm and (x.norm[0] + more, x.norm[1]),
         hidden=None,
+        zero=None,
         silent=None,
     )
 

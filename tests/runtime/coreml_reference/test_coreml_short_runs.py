@@ -21,7 +21,7 @@ from runtime.coreml_reference.padding.registry import Call
 from runtime.coreml_reference.padding.short_runs import PATIENCE, ShortRuns
 from runtime.coreml_reference.program import Array, CoreMLError, Operation, Package
 
-PROVEN = ("plain-ios16", "plain-ios17", "fused-ios18", "plain-ios16-fp32")
+PROVEN = ("plain-ios16", "plain-ios17", "fused-ios18", "mean-ios16", "plain-ios16-fp32")
 
 
 @pytest.fixture(scope="module")
@@ -244,6 +244,13 @@ def _check_fact(fact: Fact, value: Array, count: int) -> float:
         text, padding = _parts(value, axis, count)
         if padding.size:
             assert (text.min(axis) - padding.max(axis)).min() >= gap
+    if fact.is_mask:
+        (axis,) = fact.positions
+        text, padding = _parts(value, axis, count)
+        assert (text == 1).all()
+        assert not padding.any()
+    if fact.zero is not None:
+        assert not _parts(value, fact.zero, count)[1].any()
     if fact.silent is not None:
         _, padding = _parts(value, fact.silent, count)
         assert not padding.any()
