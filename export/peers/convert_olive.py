@@ -20,7 +20,7 @@ from typing import Any
 
 def main(request: dict[str, Any]) -> None:
     """Write model_int8.onnx."""
-    # The option alone comes too late: Olive reports before it reads its arguments.
+    # Before it is imported: it sets its telemetry up before it looks at its arguments.
     os.environ["OLIVE_DISABLE_TELEMETRY"] = "1"
     launcher: Any = import_module("olive.cli.launcher")
     # It leaves a cache in the folder where it runs.
