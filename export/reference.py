@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -145,12 +146,10 @@ def reference_logits(
 
 def _batches(sequences: Sequence[Sequence[int]]) -> list[list[int]]:
     """Rows of equal lengths, the longest first: none is left for one thread at the end."""
-    by_length: dict[int, list[int]] = {}
-    for row in sorted(range(len(sequences)), key=lambda row: -len(sequences[row])):
-        by_length.setdefault(len(sequences[row]), []).append(row)
-    return [
-        rows[start : start + count]
-        for length, rows in by_length.items()
-        for count in [max(1, _IDS_TOGETHER // length)]
-        for start in range(0, len(rows), count)
-    ]
+    lengths = [len(ids) for ids in sequences]
+    order = sorted(range(len(lengths)), key=lambda row: -lengths[row])
+    batches = []
+    for length, equal in itertools.groupby(order, key=lengths.__getitem__):
+        rows, count = list(equal), max(1, _IDS_TOGETHER // length)
+        batches += [rows[start : start + count] for start in range(0, len(rows), count)]
+    return batches

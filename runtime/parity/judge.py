@@ -150,17 +150,16 @@ def judge(
                 with running.lock:
                     progress(path, done, total)
 
+        task = bundle.manifest.task
+        reader = (TextEmbedder if task.gives_vectors else TextClassifier)(
+            bundle, artifact, settings
+        )
         # One session for all: a Core ML program of full size takes seconds until it runs fast.
-        if bundle.manifest.task.gives_vectors:
-            embedder = TextEmbedder(bundle, artifact, settings)
-            found = run_artifact(bundle, artifact, golden, settings, tell, session=embedder.session)
-            wrong = _wrong_vectors(embedder, golden, found)
+        found = run_artifact(bundle, artifact, golden, settings, tell, session=reader.session)
+        if isinstance(reader, TextEmbedder):
+            wrong = _wrong_vectors(reader, golden, found)
         else:
-            classifier = TextClassifier(bundle, artifact, settings)
-            found = run_artifact(
-                bundle, artifact, golden, settings, tell, session=classifier.session
-            )
-            wrong = _wrong_labels(classifier, bundle.manifest.task, golden, found)
+            wrong = _wrong_labels(reader, task, golden, found)
         return replace(found, wrong_labels=wrong)
 
     evidence = run_side_by_side(bundle.manifest.artifacts, run)

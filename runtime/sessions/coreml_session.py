@@ -229,14 +229,13 @@ class _ReferenceRuntime:
         # A text that was padded to a fixed length already comes again as it was.
         key = b"".join((bytes([exact]), *(array.tobytes() for array in inputs.values())))
         if self._last is None or self._last[0] != key:
-            # Numbers do not depend on the threads; two that wait for each other are slow.
-            with self._libraries.limit(limits=self._threads, user_api="blas"):
-                self._last = key, self._runs_of(exact=exact).run(inputs)
+            self._last = key, next(self.run_series([inputs], exact=exact))
         return self._last[1]
 
     def run_series(self, feeds: Sequence[_Feed], *, exact: bool) -> Iterator[dict[str, Any]]:
         results = self._runs_of(exact=exact).run_series(feeds)
         while True:
+            # Numbers do not depend on the threads; two that wait for each other are slow.
             with self._libraries.limit(limits=self._threads, user_api="blas"):
                 found = next(results, None)
             if found is None:

@@ -76,7 +76,7 @@ class ShortRuns:
         rows = 0
         for inputs in series:
             self.executor.check(inputs)
-            count = self._positions(inputs)
+            count = _needed(inputs["attention_mask"])
             if plans and rows + count > _ROWS:
                 yield from self.executor.run_together(plans, cut)
                 plans, cut, rows = [], [], 0
@@ -84,11 +84,6 @@ class ShortRuns:
             cut.append({name: values[:, :count] for name, values in inputs.items()})
             rows += count
         yield from self.executor.run_together(plans, cut)
-
-    def _positions(self, inputs: Mapping[str, Array]) -> int:
-        """How many positions must run."""
-        mask = inputs["attention_mask"]
-        return _text_before_padding(mask) or mask.shape[-1]
 
     def _plan(self, count: int) -> tuple[Step, ...]:
         if self._proof is None or count == self._proof.length:
@@ -105,12 +100,12 @@ class ShortRuns:
                 self.doubt = str(reason)
 
 
-def _text_before_padding(mask: Array) -> int:
-    """How many ones a mask begins with, if only zeros follow; else 0."""
+def _needed(mask: Array) -> int:
+    """How many positions must run: the text's if nothing but padding follows, else all."""
     values = mask.reshape(-1)
     count = int(np.count_nonzero(values == 1))
     plain = (values[:count] == 1).all() and not values[count:].any()
-    return count if plain else 0
+    return count if plain and count else len(values)
 
 
 def _shortened(proof: Proof, steps: tuple[Step, ...], count: int) -> tuple[Step, ...]:
